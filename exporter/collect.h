@@ -1,0 +1,26 @@
+// Reads the hardware: runs the enabled collectors and builds one Inventory.
+#ifndef EXPORTER_COLLECT_H_
+#define EXPORTER_COLLECT_H_
+
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "exporter/host_paths.h"
+#include "exporter/inventory.h"
+
+namespace exporter {
+
+// The names of all collectors, in the order in which they run.
+std::span<const std::string_view> CollectorNames();
+
+// Runs every collector that is not in `disabled`. One that fails leaves its part
+// of the Inventory as it was in `previous` (which may be null), and says so in
+// its report: a read error is not absence.
+Inventory Collect(const HostPaths& paths, const std::set<std::string, std::less<>>& disabled,
+                  const Inventory* previous);
+
+}  // namespace exporter
+
+#endif  // EXPORTER_COLLECT_H_

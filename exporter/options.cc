@@ -1,0 +1,152 @@
+#include "exporter/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "exporter/collect.h"
+#include "exporter/printable.h"
+#include "exporter/sinks/http_server.h"
+
+namespace exporter {
+namespace {
+
+constexpr int kUsageError = 2;
+
+// CLI11 takes a non-empty answer for the reason why a value is refused, and puts
+// the flag's name before it.
+CLI::Validator Expect(std::string what, std::function<bool(const std::string&)> accepts) {
+  return CLI::Validator(
+      [what = std::move(what), accepts = std::move(accepts)](const std::string& value) {
+        return accepts(value) ? std::string()
+                              : "\"" + Printable(value) + "\" given; expected " + what;
+      },
+      "");
+}
+
+// "xlnx=xilinx"
+bool IsRename(const std::string& value) {
+  const std::size_t equals = value.find('=');
+  return equals != std::string::npos && equals > 0;
+}
+
+std::string OneLine(std::string text) {
+  std::ranges::replace(text, '\n', ' ');
+  while (text.ends_with(' ')) text.pop_back();
+  return text;
+}
+
+Exit UsageError(const CLI::App& app, const std::string& message) {
+  return Exit{kUsageError, app.get_name() + ": " + OneLine(message) + "; see --help\n"};
+}
+
+}  // namespace
+
+std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
+                                         const BuildInfo& build) {
+  Options options;
+  std::string label_value = "1";
+  std::string log_level = "info";
+  std::vector<std::string> renames;
+  bool version = false;
+
+  CLI::App app(
+      "Publishes what a machine's hardware says about itself (devicetree, PCI, USB) as Prometheus\n"
+      "metrics and as Kubernetes node labels.",
+      "devicetree-exporter");
+  app.set_help_flag("-h,--help", "Show this text and exit.");
+  app.add_flag("--version", version, "Show the version and exit.");
+  app.add_flag("-d,--dry-run", options.dry_run,
+               "Print this node's labels on standard output and exit.");
+
+  app.add_option("-n,--labels.nodes", options.labels.nodes,
+                 "Devicetree nodes that give labels besides the root: names (gpu), paths, aliases "
+                 "or globs. Several may follow.")
+      ->type_name("NAME");
+  app.add_option("--labels.prefix", options.labels.prefix, "What stands before the / of every key.")
+      ->check(Expect("a DNS subdomain in lower case, at most 253 characters", IsLabelPrefix))
+      ->type_name("DOMAIN")
+      ->capture_default_str();
+  app.add_option("--labels.value", label_value,
+                 "Value of the labels: 1, or the number of matching nodes (count).")
+      ->check(Expect("1 or count", [](const auto& v) { return v == "1" || v == "count"; }))
+      ->type_name("1|count")
+      ->capture_default_str();
+  app.add_option("--labels.include", options.labels.include,
+                 "Globs on the name after the /: only these labels. Default: all.")
+      ->type_name("GLOB");
+  app.add_option("--labels.exclude", options.labels.exclude,
+                 "Globs on the name after the /: not these labels.")
+      ->type_name("GLOB");
+  app.add_flag("--labels.include-disabled", options.labels.include_disabled,
+               "Designated nodes that are not enabled give labels too.");
+  app.add_option("--labels.vendor-rename", renames,
+                 "Vendor prefixes to rename in label names. Default: xlnx=xilinx.")
+      ->check(Expect("FROM=TO", IsRename))
+      ->type_name("FROM=TO");
+
+  app.add_option("--path.sysfs", options.paths.sysfs, "Where the host's sysfs is mounted.")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--path.procfs", options.paths.procfs, "Where the host's procfs is mounted.")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--path.devicetree", options.paths.devicetree,
+                 "Devicetree to read instead of the host's: a directory or a .dtb file.")
+      ->type_name("PATH");
+  for (const std::string_view name : CollectorNames()) {
+    const std::string collector(name);
+    app.add_flag_callback(
+           "--no-collector." + collector,
+           [&options, collector] { options.disabled_collectors.insert(collector); },
+           "Disable the " + collector + " collector.")
+        ->trigger_on_parse();
+    app.add_flag_callback(
+           "--collector." + collector,
+           [&options, collector] { options.disabled_collectors.erase(collector); },
+           "Enable the " + collector + " collector (default: enabled).")
+        ->trigger_on_parse();
+  }
+
+  app.add_option("--web.listen-address", options.listen_addresses,
+                 "Addresses to serve on; all IPv4 and IPv6 ones without a host. Repeatable.")
+      ->check(Expect("[HOST]:PORT, an IPv6 host in brackets", IsListenAddress))
+      ->type_name("[HOST]:PORT")
+      ->capture_default_str();
+  app.add_option("--web.telemetry-path", options.telemetry_path, "Path of the metrics.")
+      ->check(Expect("a path that begins with /",
+                     [](const auto& v) { return v.starts_with('/') && v.size() > 1; }))
+      ->type_name("PATH")
+      ->capture_default_str();
+  app.add_option("--log.level", log_level, "Least level that is logged.")
+      ->check(Expect("debug, info, warn or error",
+                     [](const auto& v) { return ParseLogLevel(v).has_value(); }))
+      ->type_name("LEVEL")
+      ->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return Exit{0, app.help()};
+  } catch (const CLI::ExtrasError&) {
+    return UsageError(app, "unknown argument \"" + Printable(app.remaining().front()) + "\"");
+  } catch (const CLI::ParseError& error) {
+    return UsageError(app, error.what());
+  }
+  if (version) {
+    return Exit{0, "devicetree-exporter, version " + build.version + " (revision: " +
+                       build.revision + ")\n  compiler: " + build.compiler + "\n"};
+  }
+  options.labels.count_values = label_value == "count";
+  options.log_level = *ParseLogLevel(log_level);
+  if (!renames.empty()) options.labels.vendor_renames.clear();
+  for (const std::string& rename : renames) {
+    const std::size_t equals = rename.find('=');
+    options.labels.vendor_renames[rename.substr(0, equals)] = rename.substr(equals + 1);
+  }
+  return options;
+}
+
+}  // namespace exporter

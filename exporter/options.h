@@ -1,0 +1,38 @@
+// The command line. The only file that knows CLI11.
+#ifndef EXPORTER_OPTIONS_H_
+#define EXPORTER_OPTIONS_H_
+
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "exporter/host_paths.h"
+#include "exporter/log.h"
+#include "exporter/projections/labels.h"
+#include "exporter/projections/metrics.h"
+
+namespace exporter {
+
+struct Options {
+  bool dry_run = false;
+  LabelRules labels;
+  HostPaths paths;
+  std::set<std::string, std::less<>> disabled_collectors;
+  std::vector<std::string> listen_addresses = {":9931"};
+  std::string telemetry_path = "/metrics";
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+// The command line asks for something other than a run.
+struct Exit {
+  int code;          // 0: --help or --version; 2: wrong usage
+  std::string text;  // for standard output if code is 0, else for standard error; whole lines
+};
+
+std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
+                                         const BuildInfo& build);
+
+}  // namespace exporter
+
+#endif  // EXPORTER_OPTIONS_H_

@@ -1,0 +1,18 @@
+// Text from hardware, made safe to show. Firmware and USB devices may put any
+// bytes into a name; terminals, logs and the exposition format take not all.
+#ifndef EXPORTER_PRINTABLE_H_
+#define EXPORTER_PRINTABLE_H_
+
+#include <string>
+#include <string_view>
+
+namespace exporter {
+
+// `text` as valid UTF-8 without control characters: every byte that is not part
+// of well-formed UTF-8 (RFC 3629), and every byte of a C0 or C1 control or DEL,
+// becomes the four characters \xNN.
+std::string Printable(std::string_view text);
+
+}  // namespace exporter
+
+#endif  // EXPORTER_PRINTABLE_H_

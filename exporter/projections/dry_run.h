@@ -1,0 +1,18 @@
+// The labels as the predecessor k8s-dt-node-labeller printed them for `-d`.
+#ifndef EXPORTER_PROJECTIONS_DRY_RUN_H_
+#define EXPORTER_PROJECTIONS_DRY_RUN_H_
+
+#include <string>
+
+#include "exporter/inventory.h"
+#include "exporter/label_set.h"
+
+namespace exporter {
+
+// A heading, an empty line, and "key: value" lines; or one line that says that
+// this machine has no devicetree. Ends with a newline.
+std::string ToDryRun(const Inventory& inventory, const LabelSet& labels);
+
+}  // namespace exporter
+
+#endif  // EXPORTER_PROJECTIONS_DRY_RUN_H_

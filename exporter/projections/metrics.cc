@@ -1,0 +1,193 @@
+#include "exporter/projections/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <initializer_list>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dt/fingerprint.h"
+#include "exporter/printable.h"
+
+namespace exporter {
+namespace {
+
+using prometheus::MetricType;
+
+// Families in the order in which they are begun.
+class Exposition {
+ public:
+  struct LabelPair {
+    const char* name;
+    std::string_view value;
+  };
+
+  // The series added next belong to this family.
+  void Begin(const char* name, const char* help, MetricType type = MetricType::Gauge) {
+    families_.emplace_back();
+    families_.back().name = name;
+    families_.back().help = help;
+    families_.back().type = type;
+    seen_.clear();
+  }
+
+  // A label that is empty is left out, which Prometheus takes for the same.
+  void Add(std::initializer_list<LabelPair> labels, double value) {
+    prometheus::ClientMetric metric;
+    for (const LabelPair& label : labels) {
+      if (!label.value.empty()) metric.label.push_back({label.name, Printable(label.value)});
+    }
+    // Two strings may look the same once they are printable.
+    std::string identity;
+    for (const auto& label : metric.label) identity += label.name + '\0' + label.value + '\0';
+    if (!seen_.insert(std::move(identity)).second) return;
+    if (families_.back().type == MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+    families_.back().metric.push_back(std::move(metric));
+  }
+
+  // A family of one series without labels; nothing if the value is not known.
+  template <typename Number>
+  void AddSingle(const char* name, const char* help, const std::optional<Number>& value,
+                 MetricType type = MetricType::Gauge) {
+    if (!value) return;
+    Begin(name, help, type);
+    Add({}, static_cast<double>(*value));
+  }
+
+  std::string Text() && {
+    std::erase_if(families_, [](const auto& family) { return family.metric.empty(); });
+    return prometheus::TextSerializer().Serialize(families_);
+  }
+
+ private:
+  std::vector<prometheus::MetricFamily> families_;
+  std::set<std::string> seen_;  // the label sets of the family begun last
+};
+
+double ToNumber(bool value) { return value ? 1 : 0; }
+
+void AddDevicetree(const Inventory& inventory, const LabelReport& labels, Exposition* out) {
+  if (!inventory.devicetree_known) return;
+  const bool present = HasDevicetree(inventory);
+  out->Begin("devicetree_present", "Whether this machine has a devicetree with a root compatible.");
+  out->Add({}, ToNumber(present));
+  if (!present) return;
+
+  const dt::Tree& tree = *inventory.devicetree;
+  const auto model_property = tree.FindProperty(tree.root(), "model");
+  const auto model = model_property ? model_property->AsString()
+                                    : dt::Result<std::string_view>(std::string_view{});
+  const auto compatibles = tree.Compatible(tree.root());
+  out->Begin("devicetree_info", "Model and most specific compatible of the root node.");
+  out->Add({{"model", model ? *model : ""},
+            {"compatible", compatibles ? compatibles->front() : ""}},
+           1);
+
+  std::array<std::size_t, dt::kStatusCount> nodes{};
+  for (const dt::Node& node : tree.nodes()) {
+    ++nodes[static_cast<std::size_t>(node.effective_status)];
+  }
+  out->Begin("devicetree_nodes",
+             "Number of nodes by effective status: a node's own, or that of the nearest ancestor "
+             "that is not okay.");
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    out->Add({{"status", dt::ToString(static_cast<dt::Status>(i))}},
+             static_cast<double>(nodes[i]));
+  }
+
+  out->Begin("devicetree_compatible_info",
+             "Compatibles of the root and of the designated nodes, with the node label that each "
+             "gives.");
+  for (const NodeCompatible& entry : labels.compatibles) {
+    out->Add({{"path", entry.path},
+              {"compatible", entry.compatible},
+              {"position", std::to_string(entry.position)},
+              {"label_key", entry.label_key}},
+             1);
+  }
+
+  out->Begin("devicetree_node_enabled",
+             "Whether a designated node and all its ancestors are enabled.");
+  for (const DesignatedNode& node : labels.designated) {
+    out->Add({{"path", node.path}}, ToNumber(node.enabled));
+  }
+
+  std::array<char, 17> fingerprint{};
+  std::snprintf(fingerprint.data(), fingerprint.size(), "%016llx",
+                static_cast<unsigned long long>(dt::Fingerprint(tree)));
+  out->Begin("devicetree_fingerprint_info",
+             "Hash over the nodes, compatibles and statuses: equal on equal boards.");
+  out->Add({{"fingerprint", fingerprint.data()}}, 1);
+}
+
+void AddLabels(const LabelReport& labels, Exposition* out) {
+  out->Begin("devicetree_node_label_info", "Labels that this node should carry.");
+  for (const Label& label : labels.labels) {
+    out->Add({{"key", label.key}, {"value", label.value}}, 1);
+  }
+  out->Begin("devicetree_node_labels_rejected",
+             "Number of compatibles that gave no node label, by reason.");
+  for (const Rejection reason : kRejections) {
+    const auto count = std::ranges::count(labels.rejected, reason, &RejectedLabel::reason);
+    out->Add({{"reason", ToString(reason)}}, static_cast<double>(count));
+  }
+}
+
+void AddCollectors(const Inventory& inventory, Exposition* out) {
+  out->Begin("devicetree_collector_success", "Whether the collector's last read succeeded.");
+  for (const CollectorReport& report : inventory.collectors) {
+    out->Add({{"collector", report.name}}, ToNumber(report.success));
+  }
+  out->Begin("devicetree_collector_duration_seconds", "Duration of the collector's last read.");
+  for (const CollectorReport& report : inventory.collectors) {
+    out->Add({{"collector", report.name}}, report.duration.count());
+  }
+  out->Begin("devicetree_snapshot_timestamp_seconds", "When the hardware was last read.");
+  out->Add({}, std::chrono::duration<double>(inventory.read_at.time_since_epoch()).count());
+}
+
+}  // namespace
+
+std::string ToInventoryMetrics(const Inventory& inventory, const LabelReport& labels,
+                               const BuildInfo& build) {
+  Exposition out;
+  AddDevicetree(inventory, labels, &out);
+  AddLabels(labels, &out);
+  AddCollectors(inventory, &out);
+  out.Begin("devicetree_exporter_build_info", "Version this exporter was built from.");
+  out.Add({{"version", build.version}, {"revision", build.revision}, {"compiler", build.compiler}},
+          1);
+  return std::move(out).Text();
+}
+
+std::string ToProcessMetrics(const ProcessStats& stats) {
+  Exposition out;
+  out.AddSingle("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
+                stats.cpu_seconds, MetricType::Counter);
+  out.AddSingle("process_max_fds", "Maximum number of open file descriptors.", stats.max_fds);
+  out.AddSingle("process_open_fds", "Number of open file descriptors.", stats.open_fds);
+  out.AddSingle("process_resident_memory_bytes", "Resident memory size in bytes.",
+                stats.resident_memory_bytes);
+  out.AddSingle("process_start_time_seconds",
+                "Start time of the process since unix epoch in seconds.",
+                stats.start_time_seconds);
+  out.AddSingle("process_virtual_memory_bytes", "Virtual memory size in bytes.",
+                stats.virtual_memory_bytes);
+  out.AddSingle("process_virtual_memory_max_bytes",
+                "Maximum amount of virtual memory available in bytes.",
+                stats.virtual_memory_max_bytes);
+  return std::move(out).Text();
+}
+
+}  // namespace exporter

@@ -1,0 +1,33 @@
+// The text exposition format (version 0.0.4) of what is known.
+//
+// Two parts, because they change at different times: the inventory's, made once
+// per snapshot, and the process's own, made for each scrape. A scrape's body is
+// one after the other. Families and labels: METRICS.md beside this folder.
+#ifndef EXPORTER_PROJECTIONS_METRICS_H_
+#define EXPORTER_PROJECTIONS_METRICS_H_
+
+#include <string>
+
+#include "exporter/inventory.h"
+#include "exporter/process_stats.h"
+#include "exporter/projections/labels.h"
+
+namespace exporter {
+
+struct BuildInfo {
+  std::string version;   // "0.1.0"
+  std::string revision;  // git commit, or "unknown"
+  std::string compiler;  // "gcc 12.2.0"
+};
+
+// Every family has HELP and TYPE; no two series are equal, and every label value
+// is printable UTF-8, whatever the hardware says (a repeated series or a stray
+// byte would make Prometheus refuse the whole scrape).
+std::string ToInventoryMetrics(const Inventory& inventory, const LabelReport& labels,
+                               const BuildInfo& build);
+
+std::string ToProcessMetrics(const ProcessStats& stats);
+
+}  // namespace exporter
+
+#endif  // EXPORTER_PROJECTIONS_METRICS_H_

@@ -1,0 +1,73 @@
+"""What every system test gets: the boards of tests/boards, and the peers' programs.
+
+Environment: DTE_BINARY, the built devicetree-exporter; DTE_PEERS, the folder
+that tests/peers/build filled. tests/run sets both.
+"""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+import exporter
+
+BOARDS = pathlib.Path(__file__).resolve().parent.parent / "boards"
+# A PC: no devicetree at all. Stands beside the boards wherever every machine must do.
+NO_DEVICETREE = "no-devicetree"
+
+
+def board_names():
+    names = sorted(path.parent.name for path in BOARDS.glob("*/board.dts"))
+    assert names, f"no board.dts below {BOARDS}"
+    return names
+
+
+def pytest_configure():
+    try:
+        exporter.binary()
+    except (RuntimeError, OSError) as error:
+        pytest.exit(f"system tests: {error}", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def dtb(tmp_path_factory):
+    """dtb(board) is the path of that board's blob."""
+    folder = tmp_path_factory.mktemp("dtb")
+
+    def compiled(board):
+        blob = folder / f"{board}.dtb"
+        if not blob.exists():
+            source = BOARDS / board / "board.dts"
+            subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", blob, source], check=True)
+        return blob
+
+    return compiled
+
+
+@pytest.fixture(scope="session")
+def machine(dtb):
+    """machine(name) are the flags that make the exporter see that board, or NO_DEVICETREE."""
+    return lambda name: [] if name == NO_DEVICETREE else [f"--path.devicetree={dtb(name)}"]
+
+
+# Both generations of Prometheus and their promtool, by these names.
+PROMETHEUS_VERSIONS = ["debian", "v3"]
+
+
+@pytest.fixture(scope="session")
+def prometheus_program():
+    """prometheus_program(version, name) is the path of that prometheus or promtool."""
+
+    def find(version, name):
+        if version == "debian":
+            path = pathlib.Path("/usr/bin") / name
+            hint = "apt-get install prometheus"
+        else:
+            assert "DTE_PEERS" in os.environ, "DTE_PEERS is not set; see tests/peers/build"
+            path = pathlib.Path(os.environ["DTE_PEERS"]).resolve() / name
+            hint = f"tests/peers/build prometheus {path.parent}"
+        assert path.exists(), f"{path} is not there: {hint}"
+        return str(path)
+
+    return find

@@ -1,0 +1,236 @@
+"""The process: how it starts, ends, reads again, and refuses what it cannot use."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from exporter import Exporter, run, wait_until
+
+BOARD = "jetson-nano"
+
+
+# Its end.
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_within_a_second(dtb, number):
+    with Exporter(f"--path.devicetree={dtb(BOARD)}") as exporter:
+        exporter.get("/metrics")
+        exporter.stop(number)
+        assert exporter.stdout == ""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTT"])
+def test_silent_peers_do_not_hold_up_the_end(dtb, sent):
+    with Exporter(f"--path.devicetree={dtb(BOARD)}") as exporter:
+        with exporter.connect() as one, exporter.connect() as other:
+            one.sendall(sent)
+            other.sendall(sent)
+            exporter.get("/metrics")  # by now the server has seen both
+            exporter.stop()
+
+
+def test_silent_peers_do_not_hold_up_a_scrape(dtb):
+    with Exporter(f"--path.devicetree={dtb(BOARD)}") as exporter:
+        with exporter.connect(), exporter.connect():
+            assert exporter.get("/metrics").status == 200
+
+
+# SIGHUP.
+
+
+def make_node(folder, **properties):
+    """A node as sysfs shows it: a directory with a file for each property."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in properties.items():
+        beside = folder / f"{name}.new"
+        beside.write_bytes(value)
+        beside.rename(folder / name)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    make_node(tmp_path / "base", model=b"Acme One\0", compatible=b"acme,one\0acme,soc\0")
+    make_node(tmp_path / "base" / "gpu@1000", compatible=b"acme,gpu\0", status=b"okay\0")
+    return tmp_path / "base"
+
+
+def says(exporter, text):
+    return lambda: text in exporter.metrics()
+
+
+def test_sighup_reads_the_hardware_again(tree):
+    with Exporter(f"--path.devicetree={tree}", "-n", "gpu") as exporter:
+        before = exporter.metrics()
+        assert 'model="Acme One"' in before
+        assert 'key="beta.devicetree.org/acme-gpu"' in before
+        make_node(tree, model=b"Acme Two\0", compatible=b"acme,two\0acme,soc\0")
+        make_node(tree / "gpu@1000", status=b"disabled\0")
+        assert 'model="Acme One"' in exporter.metrics(), "not before it is told to"
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(says(exporter, 'model="Acme Two"'), "the new model")
+        after = exporter.metrics()
+        assert 'key="beta.devicetree.org/acme-two"' in after
+        assert "acme,one" not in after
+        assert 'key="beta.devicetree.org/acme-gpu"' not in after
+        exporter.stop()
+
+
+def test_sighup_on_a_tree_that_cannot_be_read_keeps_the_last_good_facts(tree):
+    success = 'devicetree_collector_success{collector="devicetree"}'
+    with Exporter(f"--path.devicetree={tree}") as exporter:
+        assert f"{success} 1\n" in exporter.metrics()
+        deep = "/".join(["deeper"] * 80)  # dt/tree.h: at most 64 levels
+        (tree / deep).mkdir(parents=True)
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(says(exporter, f"{success} 0\n"), "a failed collector")
+        assert 'key="beta.devicetree.org/acme-one"' in exporter.metrics()
+        assert exporter.get("/-/ready").status == 200
+        for depth in range(80, 0, -1):
+            os.rmdir(tree / "/".join(["deeper"] * depth))
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(says(exporter, f"{success} 1\n"), "a collector that works again")
+        exporter.stop()
+
+
+def test_many_sighups_do_no_harm(tree):
+    with Exporter(f"--path.devicetree={tree}") as exporter:
+        for _ in range(100):
+            exporter.send_signal(signal.SIGHUP)
+        assert exporter.get("/metrics").status == 200
+        exporter.stop()
+
+
+# No devicetree: ordinary on a PC.
+
+
+def test_without_a_devicetree_it_runs_and_says_so(tmp_path):
+    with Exporter(f"--path.sysfs={tmp_path}", "-n", "gpu") as exporter:
+        assert "\ndevicetree_present 0\n" in "\n" + exporter.metrics()
+        assert exporter.get("/-/ready").status == 200
+        exporter.stop()
+
+
+def test_without_a_devicetree_the_dry_run_says_so_in_one_line(tmp_path):
+    ended = run(f"--path.sysfs={tmp_path}", "-d", "-n", "gpu")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(ended.stdout.splitlines()) == 1
+    assert "devicetree" in ended.stdout
+
+
+def test_the_dry_run_prints_the_predecessors_format(dtb):
+    ended = run("-d", f"--path.devicetree={dtb(BOARD)}", "-n", "gpu")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(
+        "Discovered the following devicetree properties:\n"
+        "\n"
+        "beta.devicetree.org/nvidia-jetson-nano: 1\n"
+        "beta.devicetree.org/nvidia-tegra210: 1\n"
+        "beta.devicetree.org/nvidia-tegra210-gm20b: 1\n"
+        "beta.devicetree.org/nvidia-gm20b: 1\n"
+    )
+
+
+# Wrong usage.
+
+
+@pytest.mark.parametrize("flag, word", [("--help", "--path.devicetree"), ("--version", "version")])
+def test_help_and_version_are_no_errors(flag, word):
+    ended = run(flag)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert word in ended.stdout
+    assert "devicetree-exporter" in ended.stdout
+
+
+def assert_refused(ended, code, words):
+    """One line that names the thing; nothing else."""
+    assert ended.returncode == code, ended
+    assert ended.stdout == ""
+    assert ended.stderr.endswith("\n"), ended.stderr
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    for word in words:
+        assert word in ended.stderr, ended.stderr
+
+
+BAD_FLAGS = [
+    (["--no-such-flag"], ["--no-such-flag"]),
+    (["--path.devicetre=/x"], ["--path.devicetre"]),
+    (["-x"], ["-x"]),
+    (["stray"], ["stray"]),
+    (["--path.devicetree"], ["--path.devicetree"]),
+    (["-n"], ["-n"]),
+    (["--labels.prefix=Foo_Bar"], ["--labels.prefix", "Foo_Bar"]),
+    (["--labels.prefix="], ["--labels.prefix"]),
+    (["--labels.prefix=" + "a" * 254], ["--labels.prefix", "253"]),
+    (["--labels.prefix=" + "a" * 64 + ".org"], ["--labels.prefix", "63"]),
+    (["--labels.prefix=example.org/"], ["--labels.prefix", "example.org/"]),
+    (["--labels.prefix=-a.org"], ["--labels.prefix", "-a.org"]),
+    (["--labels.prefix=a..org"], ["--labels.prefix", "a..org"]),
+    (["--log.level=loud"], ["--log.level"]),
+    (["--labels.value=maybe"], ["--labels.value", "maybe", "count"]),
+    (["--labels.value="], ["--labels.value", "count"]),
+    (["--web.listen-address=nonsense"], ["--web.listen-address", "nonsense"]),
+    (["--web.listen-address="], ["--web.listen-address"]),
+    (["--web.listen-address=127.0.0.1"], ["--web.listen-address", "127.0.0.1"]),
+    (["--web.listen-address=:99999"], ["--web.listen-address", ":99999"]),
+    (["--web.listen-address=:-1"], ["--web.listen-address", ":-1"]),
+    (["--web.listen-address=:1x"], ["--web.listen-address", ":1x"]),
+    (["--web.listen-address=::1:9931"], ["--web.listen-address", "::1:9931"]),
+    (["--web.listen-address=[::1:9931"], ["--web.listen-address", "[::1:9931"]),
+    (["--web.listen-address=300.0.0.1:9931"], ["--web.listen-address", "300.0.0.1:9931"]),
+]
+
+
+@pytest.mark.parametrize("flags, words", BAD_FLAGS, ids=lambda value: value[0][:40])
+def test_wrong_usage_is_one_line_and_2(flags, words):
+    assert_refused(run("--web.listen-address=127.0.0.1:0", *flags), 2, words)
+
+
+@pytest.fixture
+def bad_devicetree(request, tmp_path, dtb):
+    blob = dtb(BOARD).read_bytes()
+    path = tmp_path / "bad.dtb"
+    content = {
+        "missing": None,
+        "text": b"/dts-v1/;\n/ { compatible = \"acme,one\"; };\n",
+        "empty": b"",
+        "half a header": blob[:20],
+        "header alone": blob[:40],
+        "truncated": blob[: len(blob) // 2],
+        "one byte short": blob[:-1],
+    }[request.param]
+    if content is not None:
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("mode", [[], ["-d"]], ids=["serve", "dry-run"])
+@pytest.mark.parametrize(
+    "bad_devicetree",
+    ["missing", "text", "empty", "half a header", "header alone", "truncated", "one byte short"],
+    indirect=True,
+)
+def test_a_devicetree_that_cannot_be_read_is_one_line_and_2(bad_devicetree, mode):
+    ended = run(f"--path.devicetree={bad_devicetree}", "--web.listen-address=127.0.0.1:0", *mode)
+    assert_refused(ended, 2, [str(bad_devicetree)])
+
+
+def test_a_busy_port_is_one_line_and_1(dtb):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        ended = run(f"--path.devicetree={dtb(BOARD)}", f"--web.listen-address={address}")
+    assert_refused(ended, 1, [address])
+
+
+def test_a_second_address_that_is_busy_is_one_line_and_1(dtb):
+    """Nothing is half served."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        ended = run(
+            f"--path.devicetree={dtb(BOARD)}",
+            "--web.listen-address=127.0.0.1:0",
+            f"--web.listen-address={address}",
+        )
+    assert_refused(ended, 1, [address])
