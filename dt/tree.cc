@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <numeric>
-#include <set>
 #include <utility>
 
 namespace dt {
@@ -26,7 +26,9 @@ std::string Number(std::size_t value, const char* unit) {
 }  // namespace
 
 bool KeepsProperty(bool in_aliases, std::string_view property_name) {
-  return in_aliases || property_name == "compatible" || property_name == "label" ||
+  // Linux gives every node of its live tree a property called name, which no blob has.
+  if (in_aliases) return property_name != "name";
+  return property_name == "compatible" || property_name == "label" ||
          property_name == "model" || property_name == "status";
 }
 
@@ -186,22 +188,17 @@ bool TreeBuilder::InAliases() const {
 void TreeBuilder::RenameDuplicates(std::span<std::uint32_t> children) {
   const auto same = [&](std::uint32_t a, std::uint32_t b) { return Name(a) == Name(b); };
   if (std::ranges::adjacent_find(children, same) == children.end()) return;
-  std::set<std::string, std::less<>> taken;
-  for (const std::uint32_t child : children) taken.emplace(Name(child));
-  std::string kept;  // the name of the run of equal names that we are in
-  std::size_t suffix = 0;
-  for (std::size_t i = 0; i < children.size(); ++i) {
-    if (i == 0 || Name(children[i]) != kept) {
-      kept = Name(children[i]);
-      suffix = 0;
-      continue;
-    }
+  std::ranges::sort(children);  // as they were read: who came first keeps the name
+  std::map<std::string, std::size_t, std::less<>> taken;  // by name: the last suffix tried
+  for (const std::uint32_t child : children) {
+    const auto [at, is_new] = taken.try_emplace(std::string(Name(child)), 0);
+    if (is_new) continue;
     std::string name;
     do {
-      name = kept + "#" + std::to_string(++suffix);
-    } while (!taken.insert(name).second);
-    nodes_[children[i]].name = bytes_.size();
-    nodes_[children[i]].name_size = name.size();
+      name = at->first + "#" + std::to_string(++at->second);
+    } while (!taken.try_emplace(name, 0).second);
+    nodes_[child].name = bytes_.size();
+    nodes_[child].name_size = name.size();
     bytes_.insert(bytes_.end(), name.begin(), name.end());
   }
   std::ranges::sort(children, {}, [&](std::uint32_t child) { return Name(child); });

@@ -32,7 +32,7 @@ inline constexpr std::size_t kMaxPropertyBytes = 65'536;
 inline constexpr std::size_t kMaxTreeBytes = 8 << 20;  // names and kept properties
 
 // The one list of what both readers keep: compatible, label, model and status of
-// every node, and every property of /aliases.
+// every node, and every alias, that is every property of /aliases but `name`.
 bool KeepsProperty(bool in_aliases, std::string_view property_name);
 
 // What a status property says; Devicetree Specification v0.4, section 2.3.4.

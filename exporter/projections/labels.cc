@@ -35,11 +35,11 @@ class Labelling {
           {path, "", Rejection::kMalformed, Printable(compatibles.error().message)});
       return;
     }
-    std::set<std::string_view> seen;  // a compatible repeated in one list is one
+    std::set<std::string_view> seen;  // a compatible repeated in one list counts one node
     for (std::size_t i = 0; i < compatibles->size(); ++i) {
       const std::string_view compatible = (*compatibles)[i];
-      if (!seen.insert(compatible).second) continue;
-      std::string key = gives_labels ? AddCompatible(path, compatible) : "";
+      const bool counts = seen.insert(compatible).second;
+      std::string key = gives_labels ? AddCompatible(path, compatible, counts) : "";
       report_.compatibles.push_back({path, std::string(compatible), i, std::move(key)});
     }
   }
@@ -66,7 +66,7 @@ class Labelling {
   std::string Key(const std::string& name) const { return rules_.prefix + "/" + name; }
 
   // The key that the compatible has, now or already; empty if none.
-  std::string AddCompatible(const std::string& path, std::string_view compatible) {
+  std::string AddCompatible(const std::string& path, std::string_view compatible, bool counts) {
     const std::string name = LabelName(rules_, compatible);
     if (name.empty()) {
       Reject(path, compatible, Rejection::kEmpty, "no letter or digit; at least one expected");
@@ -89,7 +89,7 @@ class Labelling {
              Key(name) + " stands for " + Printable(at->second.compatible) + " already");
       return "";
     }
-    ++at->second.nodes;
+    if (counts) ++at->second.nodes;
     return Key(name);
   }
 

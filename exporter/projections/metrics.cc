@@ -26,7 +26,7 @@ class Exposition {
  public:
   struct LabelPair {
     const char* name;
-    std::string_view value;
+    std::optional<std::string_view> value;  // a label that is not known is left out
   };
 
   // The series added next belong to this family.
@@ -38,11 +38,10 @@ class Exposition {
     seen_.clear();
   }
 
-  // A label that is empty is left out, which Prometheus takes for the same.
   void Add(std::initializer_list<LabelPair> labels, double value) {
     prometheus::ClientMetric metric;
     for (const LabelPair& label : labels) {
-      if (!label.value.empty()) metric.label.push_back({label.name, Printable(label.value)});
+      if (label.value) metric.label.push_back({label.name, Printable(*label.value)});
     }
     // Two strings may look the same once they are printable.
     std::string identity;
@@ -85,14 +84,14 @@ void AddDevicetree(const Inventory& inventory, const LabelReport& labels, Exposi
   if (!present) return;
 
   const dt::Tree& tree = *inventory.devicetree;
-  const auto model_property = tree.FindProperty(tree.root(), "model");
-  const auto model = model_property ? model_property->AsString()
-                                    : dt::Result<std::string_view>(std::string_view{});
-  const auto compatibles = tree.Compatible(tree.root());
+  std::optional<std::string_view> model;
+  if (const auto property = tree.FindProperty(tree.root(), "model")) {
+    if (const auto text = property->AsString()) model = *text;
+  }
+  std::optional<std::string_view> compatible;
+  if (const auto list = tree.Compatible(tree.root())) compatible = list->front();
   out->Begin("devicetree_info", "Model and most specific compatible of the root node.");
-  out->Add({{"model", model ? *model : ""},
-            {"compatible", compatibles ? compatibles->front() : ""}},
-           1);
+  out->Add({{"model", model}, {"compatible", compatible}}, 1);
 
   std::array<std::size_t, dt::kStatusCount> nodes{};
   for (const dt::Node& node : tree.nodes()) {

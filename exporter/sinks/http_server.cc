@@ -145,7 +145,8 @@ class CivetServer final : public HttpServer {
     };
     callbacks.log_message = [](const mg_connection* connection, const char* message) {
       CivetServer* self = Self(connection);
-      if (self->starting_) self->start_message_ = message;
+      // The first says why; those after it say what that led to.
+      if (self->starting_ && self->start_message_.empty()) self->start_message_ = message;
       return 1;
     };
     const std::array<const char*, 13> options = {"listening_ports",

@@ -48,9 +48,9 @@ def label_value(data):
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").encode()
 
 
-def sample(family, value, **label_pairs):
+def sample(family, number, /, **label_pairs):
     pairs = b",".join(b'%s="%s"' % (name.encode(), label_value(data)) for name, data in label_pairs.items())
-    return family.encode() + (b"{" + pairs + b"}" if pairs else b"") + b" %d\n" % value
+    return family.encode() + (b"{" + pairs + b"}" if pairs else b"") + b" %d\n" % number
 
 
 def metrics(root, patterns):

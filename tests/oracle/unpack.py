@@ -18,9 +18,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def unpack(blob, directory):
+    unpack_tree(fdt.parse(blob), directory)
+
+
+def unpack_tree(root, directory):
     os.mkdir(directory, 0o755)
-    folder = os.open(directory, _FOLDER)
-    _write_node(fdt.parse(blob), folder)
+    _write_node(root, os.open(directory, _FOLDER))
 
 
 def _write_node(node, folder):

@@ -6,6 +6,7 @@ that tests/peers/build filled. tests/run sets both.
 
 import os
 import pathlib
+import shlex
 import subprocess
 
 import pytest
@@ -13,13 +14,12 @@ import pytest
 import exporter
 
 BOARDS = pathlib.Path(__file__).resolve().parent.parent / "boards"
-# A PC: no devicetree at all. Stands beside the boards wherever every machine must do.
-NO_DEVICETREE = "no-devicetree"
 
 
 def board_names():
-    names = sorted(path.parent.name for path in BOARDS.glob("*/board.dts"))
-    assert names, f"no board.dts below {BOARDS}"
+    """The folders of tests/boards. One without a board.dts is a machine without a devicetree."""
+    names = sorted(path.parent.name for path in BOARDS.glob("*/flags"))
+    assert names, f"no boards in {BOARDS}"
     return names
 
 
@@ -39,7 +39,7 @@ def dtb(tmp_path_factory):
         blob = folder / f"{board}.dtb"
         if not blob.exists():
             source = BOARDS / board / "board.dts"
-            subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", blob, source], check=True)
+            subprocess.run(["dtc", "-q", "-@", "-O", "dtb", "-o", blob, source], check=True)
         return blob
 
     return compiled
@@ -47,8 +47,18 @@ def dtb(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def machine(dtb):
-    """machine(name) are the flags that make the exporter see that board, or NO_DEVICETREE."""
-    return lambda name: [] if name == NO_DEVICETREE else [f"--path.devicetree={dtb(name)}"]
+    """machine(board) are the flags that make the exporter see that board's hardware."""
+
+    def flags(board):
+        has_tree = (BOARDS / board / "board.dts").exists()
+        return [f"--path.devicetree={dtb(board)}"] if has_tree else []
+
+    return flags
+
+
+def board_flags(board):
+    """The flags that the board's golden files are for: which nodes are designated."""
+    return shlex.split((BOARDS / board / "flags").read_text())
 
 
 # Both generations of Prometheus and their promtool, by these names.

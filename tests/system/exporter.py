@@ -137,6 +137,14 @@ class Exporter:
         with self._changed:
             return "".join(self._lines["stderr"])
 
+    @property
+    def addresses(self):
+        """(host, port) of each Listening line so far; a wildcard is loopback."""
+        loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+        found = [match for line in self.stderr.splitlines() if (match := LISTENING.search(line))]
+        hosts = [match[1].strip("[]") for match in found]
+        return [(loopback.get(host, host), int(match[2])) for host, match in zip(hosts, found)]
+
     def request(self, method, path, headers=None, host=None):
         return request(host or self.host, self.port, method, path, headers)
 
@@ -184,16 +192,11 @@ class Exporter:
             self._changed.notify_all()
 
     def _wait_for_address(self):
-        found = lambda: [m for line in self._lines["stderr"] if (m := LISTENING.search(line))]
         ended = lambda: "" in self._lines["stderr"]
         with self._changed:
-            self._changed.wait_for(lambda: found() or ended(), timeout=START_SECONDS)
-            matches, log = found(), "".join(self._lines["stderr"])
-        assert matches, f"no Listening line; stderr: {log!r}"
-        host = matches[0][1].strip("[]")
-        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(
-            matches[0][2]
-        )
+            self._changed.wait_for(lambda: self.addresses or ended(), timeout=START_SECONDS)
+        assert self.addresses, f"no Listening line; stderr: {self.stderr!r}"
+        return self.addresses[0]
 
     def _wait(self):
         self.process.wait()

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from exporter import Exporter, without_live_lines
+from exporter import Exporter, request, wait_until, without_live_lines
 
 BOARD = "jetson-nano"
 
@@ -173,5 +173,7 @@ def test_the_address_can_be_given_more_than_once(dtb):
     with Exporter(
         f"--path.devicetree={dtb(BOARD)}", listen=["127.0.0.1:0", "[::1]:0"]
     ) as exporter:
-        ports = re.findall(r'msg="?Listening"? address="?(\S+):(\d+)', exporter.stderr)
-        assert sorted(host for host, _ in ports) == ["127.0.0.1", "[::1]"]
+        wait_until(lambda: len(exporter.addresses) == 2, "two Listening lines")
+        assert sorted(host for host, _ in exporter.addresses) == ["127.0.0.1", "::1"]
+        for host, port in exporter.addresses:
+            assert request(host, port, "GET", "/metrics").status == 200

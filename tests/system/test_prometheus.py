@@ -17,7 +17,8 @@ import urllib.parse
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import NO_DEVICETREE, PROMETHEUS_VERSIONS, board_names
+import debian
+from conftest import PROMETHEUS_VERSIONS, board_flags, board_names
 from exporter import Exporter, request, wait_until
 
 BOARD = "jetson-nano"
@@ -233,7 +234,7 @@ def test_prometheus_knows_the_type_and_help_of_every_family(scene):
         assert told[sample.name]["help"]
 
 
-# Every machine of tests/boards, and one without a devicetree.
+# Every machine of tests/boards, the one without a devicetree too.
 
 
 def samples(body):
@@ -241,10 +242,10 @@ def samples(body):
     return [sample for family in families for sample in family.samples]
 
 
-@pytest.fixture(scope="module", params=[*board_names(), NO_DEVICETREE])
+@pytest.fixture(scope="module", params=board_names())
 def body(request, machine):
-    """What /metrics says on this machine, at the defaults but for designated nodes."""
-    with Exporter(*machine(request.param), "-n", "gpu", "cpu") as exporter:
+    """What /metrics says on this machine, with the board's own flags."""
+    with Exporter(*machine(request.param), *board_flags(request.param)) as exporter:
         yield exporter.metrics()
 
 
@@ -276,8 +277,8 @@ def test_no_series_comes_twice(body):
 
 def test_the_inventory_has_an_order_of_its_own(body, machine, request):
     """The same machine gives the same lines in the same order: a diff shows a change."""
-    name = request.node.callspec.params["body"]
-    with Exporter(*machine(name), "-n", "gpu", "cpu") as again:
+    board = request.node.callspec.params["body"]
+    with Exporter(*machine(board), *board_flags(board)) as again:
         lines = [series_of(again.metrics()), series_of(body)]
     assert lines[0] == lines[1]
 
@@ -286,11 +287,23 @@ def series_of(body):
     return [line.rpartition(" ")[0] for line in body.splitlines() if not line.startswith("#")]
 
 
-@pytest.fixture(scope="module", params=[n for n in board_names() if n != HOSTILE])
+@pytest.fixture(scope="module", params=[name for name in board_names() if name != HOSTILE])
 def default_body(request, machine):
     with Exporter(*machine(request.param)) as exporter:
         yield exporter.metrics()
 
 
-def test_a_real_board_stays_within_the_series_budget(default_body):
+def test_a_board_stays_within_the_series_budget(default_body):
     assert len(samples(default_body)) <= SERIES_BUDGET
+
+
+@pytest.mark.parametrize("flavour, arch", [("arm64", "arm64"), ("armmp", "armhf")])
+def test_every_board_of_debians_kernel_stays_within_the_series_budget(flavour, arch):
+    """And is scraped at all: the parser accepts what each of these boards says."""
+    blobs = sorted(debian.linux_image(flavour, arch).rglob("*.dtb"))
+    assert len(blobs) > 500
+    counts = {}
+    for blob in blobs:
+        with Exporter(f"--path.devicetree={blob}") as exporter:
+            counts[blob.name] = len(samples(exporter.metrics()))
+    assert {board: n for board, n in counts.items() if n > SERIES_BUDGET} == {}

@@ -1,0 +1,52 @@
+#include "exporter/sinks/prepared_body.h"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <string>
+
+namespace exporter {
+namespace {
+
+// Inflates one gzip member and says how much of `bytes` it took.
+std::string Gunzip(const std::string& bytes, std::size_t* taken) {
+  z_stream stream{};
+  EXPECT_EQ(inflateInit2(&stream, MAX_WBITS + 16), Z_OK);
+  std::string out(1 << 22, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(inflate(&stream, Z_FINISH), Z_STREAM_END);  // checks length and CRC-32 as well
+  out.resize(stream.total_out);
+  *taken = stream.total_in;
+  inflateEnd(&stream);
+  return out;
+}
+
+// Text that compresses badly and differs from line to line.
+std::string Text(std::size_t size) {
+  std::string text;
+  for (unsigned i = 1; text.size() < size; ++i) text += std::to_string(i * 2654435761U) + "\n";
+  text.resize(size);
+  return text;
+}
+
+TEST(PreparedBody, PlainIsTheTextAndTheLivePart) {
+  EXPECT_EQ(PreparedBody("a\n").Plain("b\n"), "a\nb\n");
+}
+
+TEST(PreparedBody, GzipIsOneMemberThatHoldsThePlainBody) {
+  for (const std::size_t fixed : {0, 1, 70, 32767, 32768, 70000, 1000000}) {
+    const PreparedBody body(Text(fixed));
+    for (const std::size_t live : {0, 1, 1200, 70000}) {
+      const std::string compressed = body.Gzip(Text(live));
+      std::size_t taken = 0;
+      EXPECT_EQ(Gunzip(compressed, &taken), body.Plain(Text(live))) << fixed << "+" << live;
+      EXPECT_EQ(taken, compressed.size()) << "bytes after the member";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace exporter
