@@ -4,7 +4,11 @@
 #include <chrono>
 #include <optional>
 
+#include "exporter/accelerators.h"
+#include "exporter/collectors/device_nodes.h"
 #include "exporter/collectors/devicetree.h"
+#include "exporter/collectors/pci.h"
+#include "exporter/collectors/usb.h"
 #include "exporter/printable.h"
 
 namespace exporter {
@@ -12,12 +16,14 @@ namespace {
 
 struct Collector {
   std::string_view name;
-  // Sets its part of the Inventory, or leaves it and says why.
-  std::optional<dt::Error> (*collect)(const HostPaths&, Inventory*);
+  CollectFunction collect;
 };
 
 constexpr std::array kCollectors = {
     Collector{"devicetree", CollectDevicetree},
+    Collector{"pci", CollectPci},
+    Collector{"usb", CollectUsb},
+    Collector{"device_nodes", CollectDeviceNodes},
 };
 
 constexpr auto kNames = [] {
@@ -30,8 +36,9 @@ constexpr auto kNames = [] {
 
 std::span<const std::string_view> CollectorNames() { return kNames; }
 
-Inventory Collect(const HostPaths& paths, const std::set<std::string, std::less<>>& disabled,
-                  const Inventory* previous) {
+Inventory Collect(const HostPaths& paths, const Catalogue& catalogue,
+                  const std::set<std::string, std::less<>>& disabled, const Inventory* previous) {
+  const CollectorInput input{paths, InterfaceClasses(catalogue)};
   Inventory inventory;
   if (previous != nullptr) inventory = *previous;
   inventory.collectors.clear();
@@ -41,12 +48,14 @@ Inventory Collect(const HostPaths& paths, const std::set<std::string, std::less<
     CollectorReport report;
     report.name = collector.name;
     const auto begin = std::chrono::steady_clock::now();
-    const std::optional<dt::Error> error = collector.collect(paths, &inventory);
+    const std::optional<dt::Error> error = collector.collect(input, &inventory, &report);
     report.duration = std::chrono::steady_clock::now() - begin;
     report.success = !error;
-    if (error) report.problems.push_back(Printable(error->message));
+    if (error) report.problems.push_back(error->message);
+    for (std::string& problem : report.problems) problem = Printable(problem);
     inventory.collectors.push_back(std::move(report));
   }
+  FindAccelerators(catalogue, paths.sysfs, &inventory);
   return inventory;
 }
 

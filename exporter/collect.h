@@ -1,4 +1,5 @@
-// Reads the hardware: runs the enabled collectors and builds one Inventory.
+// Reads the hardware: runs the enabled collectors, finds the accelerators in what
+// they read, and builds one Inventory.
 #ifndef EXPORTER_COLLECT_H_
 #define EXPORTER_COLLECT_H_
 
@@ -7,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "exporter/catalogue.h"
 #include "exporter/host_paths.h"
 #include "exporter/inventory.h"
 
@@ -18,8 +20,8 @@ std::span<const std::string_view> CollectorNames();
 // Runs every collector that is not in `disabled`. One that fails leaves its part
 // of the Inventory as it was in `previous` (which may be null), and says so in
 // its report: a read error is not absence.
-Inventory Collect(const HostPaths& paths, const std::set<std::string, std::less<>>& disabled,
-                  const Inventory* previous);
+Inventory Collect(const HostPaths& paths, const Catalogue& catalogue,
+                  const std::set<std::string, std::less<>>& disabled, const Inventory* previous);
 
 }  // namespace exporter
 

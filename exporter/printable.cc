@@ -1,7 +1,5 @@
 #include "exporter/printable.h"
 
-#include <cstddef>
-
 namespace exporter {
 namespace {
 
@@ -60,6 +58,15 @@ std::string Printable(std::string_view text) {
     text.remove_prefix(sequence.size());
   }
   return out;
+}
+
+std::size_t FindInvalidUtf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = SequenceLength(text.substr(at));
+    if (length == 0) return at;
+    at += length;
+  }
+  return std::string_view::npos;
 }
 
 }  // namespace exporter

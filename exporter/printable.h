@@ -3,6 +3,7 @@
 #ifndef EXPORTER_PRINTABLE_H_
 #define EXPORTER_PRINTABLE_H_
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,9 @@ namespace exporter {
 // of well-formed UTF-8 (RFC 3629), and every byte of a C0 or C1 control or DEL,
 // becomes the four characters \xNN.
 std::string Printable(std::string_view text);
+
+// The first byte of `text` that is not part of well-formed UTF-8; npos if there is none.
+std::size_t FindInvalidUtf8(std::string_view text);
 
 }  // namespace exporter
 

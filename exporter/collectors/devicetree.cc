@@ -38,6 +38,11 @@ dt::Result<dt::Tree> ReadBlob(const std::string& path, int fd) {
   return dt::Error{tree.error().code, path + ": " + tree.error().message};
 }
 
+bool IsDirectory(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 // What --path.devicetree names: a directory, or a file that holds a blob.
 dt::Result<dt::Tree> ReadPath(const std::string& path) {
   struct stat info {};
@@ -55,7 +60,9 @@ dt::Result<dt::Tree> ReadPath(const std::string& path) {
 
 }  // namespace
 
-std::optional<dt::Error> CollectDevicetree(const HostPaths& paths, Inventory* inventory) {
+std::optional<dt::Error> CollectDevicetree(const CollectorInput& input, Inventory* inventory,
+                                           CollectorReport*) {
+  const HostPaths& paths = input.paths;
   dt::Result<dt::Tree> tree = paths.devicetree.empty()
                                   ? dt::ReadLiveTree(paths.sysfs + "/firmware/devicetree/base")
                                   : ReadPath(paths.devicetree);
@@ -65,6 +72,7 @@ std::optional<dt::Error> CollectDevicetree(const HostPaths& paths, Inventory* in
   if (is_absent()) tree = dt::ReadLiveTree(paths.procfs + "/device-tree");
   if (!tree && !is_absent()) return tree.error();
   inventory->devicetree_known = true;
+  inventory->devicetree_is_live = paths.devicetree.empty() || IsDirectory(paths.devicetree);
   inventory->devicetree =
       tree ? std::make_shared<const dt::Tree>(std::move(tree).value()) : nullptr;
   return std::nullopt;

@@ -2,17 +2,14 @@
 #ifndef EXPORTER_COLLECTORS_DEVICETREE_H_
 #define EXPORTER_COLLECTORS_DEVICETREE_H_
 
-#include <optional>
-
-#include "dt/result.h"
-#include "exporter/host_paths.h"
-#include "exporter/inventory.h"
+#include "exporter/collectors/collector.h"
 
 namespace exporter {
 
-// Sets inventory->devicetree, or leaves it as it was and returns the error. A
-// host without a devicetree is no error, unless --path.devicetree names one.
-std::optional<dt::Error> CollectDevicetree(const HostPaths& paths, Inventory* inventory);
+// A CollectFunction. A host without a devicetree is no error, unless
+// --path.devicetree names one.
+std::optional<dt::Error> CollectDevicetree(const CollectorInput& input, Inventory* inventory,
+                                           CollectorReport* report);
 
 }  // namespace exporter
 

@@ -234,9 +234,10 @@ TEST(FdtReaderTest, MoreBytesThanTheBoundAreRefused) {
 
 TEST(FdtReaderTest, ATotalSizeBeyondTheBytesIsRefused) {
   const Blob blob = SmallBoard().Build();
-  for (const std::size_t size : {blob.size() + 1, std::size_t{0x7fffffff}, std::size_t{0xffffffff}}) {
+  const auto one_more = static_cast<std::uint32_t>(blob.size() + 1);
+  for (const std::uint32_t size : {one_more, 0x7fffffffU, 0xffffffffU}) {
     SCOPED_TRACE(size);
-    ExpectMalformed(WithField(blob, FdtHeader::kTotalSize, static_cast<std::uint32_t>(size)));
+    ExpectMalformed(WithField(blob, FdtHeader::kTotalSize, size));
   }
 }
 
@@ -523,8 +524,8 @@ std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Boards, FdtReaderBoardTest, ::testing::ValuesIn(test_support::BoardNames()),
-                         TestName);
+INSTANTIATE_TEST_SUITE_P(Boards, FdtReaderBoardTest,
+                         ::testing::ValuesIn(test_support::BoardNames()), TestName);
 
 }  // namespace
 }  // namespace dt

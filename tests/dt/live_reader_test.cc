@@ -52,7 +52,8 @@ void ExpectError(const Result<Tree>& tree, ErrorCode code, const std::string& pl
 int RunUnprivileged(bool (*check)(const fs::path&), const fs::path& directory) {
   const pid_t child = fork();
   if (child == 0) {
-    if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0)) {
+    if (geteuid() == 0 &&
+        (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0)) {
       _exit(99);
     }
     _exit(check(directory) ? 0 : 1);

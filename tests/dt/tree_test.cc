@@ -187,8 +187,9 @@ TEST(TreeTest, ANodeWithoutACompatibleHasAnEmptyList) {
 }
 
 TEST(TreeTest, AMalformedCompatibleIsAnErrorThatNamesTheNode) {
-  const Tree tree =
-      Builder().Begin("soc").Begin("gpu@0").Property("compatible", "a\0\0b\0"sv).End().End().Build();
+  const Tree tree = Builder()
+                        .Begin("soc").Begin("gpu@0").Property("compatible", "a\0\0b\0"sv).End().End()
+                        .Build();
   const auto compatible = tree.Compatible(*tree.Find("/soc/gpu@0"));
   ASSERT_FALSE(compatible.has_value());
   EXPECT_EQ(compatible.error().code, ErrorCode::kMalformed);
@@ -310,7 +311,8 @@ TEST(TreeBuilderTest, RefusesNamesThatAreNone) {
 }
 
 TEST(TreeBuilderTest, AcceptsAllOtherNames) {
-  const Tree tree = Builder().Begin("...").End().Begin("@").End().Begin(" \n\x7f\xff").End().Build();
+  const Tree tree =
+      Builder().Begin("...").End().Begin("@").End().Begin(" \n\x7f\xff").End().Build();
   EXPECT_EQ(tree.nodes().size(), 4U);
 }
 

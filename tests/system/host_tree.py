@@ -20,7 +20,9 @@ import pathlib
 import re
 import sys
 
-_LINE = re.compile(r"(?P<path>\S+?)(?P<folder>/)|(?P<file>\S+) = ?(?P<content>.*)|(?P<link>\S+) -> (?P<target>\S+)")
+_LINE = re.compile(
+    r"(?P<folder>\S+)/|(?P<file>\S+) =(?: (?P<content>.*))?|(?P<link>\S+) -> (?P<target>\S+)"
+)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.|$)", re.DOTALL)
 _ESCAPES = {b"0": b"\0", b"n": b"\n", b"\\": b"\\"}
 
@@ -49,13 +51,13 @@ def _make(entry, folder):
     found = _LINE.fullmatch(entry)
     if not found:
         raise ValueError("expected 'path/', 'path = content' or 'path -> target'")
-    name = found["path"] or found["file"] or found["link"]
+    name = found["folder"] or found["file"] or found["link"]
     path = folder / name
     if name.startswith("/") or ".." in path.parts:
         raise ValueError("the path leads outside")
     (path if found["folder"] else path.parent).mkdir(parents=True, exist_ok=True)
     if found["file"]:
-        path.write_bytes(_content(found["content"]))
+        path.write_bytes(_content(found["content"] or ""))
     elif found["link"]:
         path.symlink_to(found["target"])
     return path

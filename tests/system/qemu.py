@@ -2,13 +2,15 @@
 
 The guest's initramfs holds busybox, the exporter and an init script that runs
 the test's commands as an unprivileged user (uid 65534), then starts the exporter
-as that user. The host reaches the exporter through a forwarded port. All work
-of the guest is emulated: its times say nothing about speed.
+as that user. The host reaches the exporter through a forwarded port, root's shell
+through the console and the machine (to plug devices) through QMP. All work of the
+guest is emulated: its times say nothing about speed.
 """
 
 import contextlib
 import dataclasses
 import gzip
+import json
 import pathlib
 import re
 import shutil
@@ -42,10 +44,14 @@ ip link set lo up
 ip link set eth0 up
 ip address add 10.0.2.15/24 dev eth0
 {commands}
-su -s /bin/sh nobody -c '{exporter} {flags}' &
+{{ su -s /bin/sh nobody -c '{exporter} {flags}'; echo "@exporter ended"; }} &
+stty -echo
 echo "@ready"
-wait
-echo "@exporter ended"
+while read -r number line; do  # from the console: Guest.root
+  echo "@root $number"
+  eval "$line" </dev/null 2>&1
+  echo "@root $number ended $?"
+done
 sleep 1000000
 """
 # One begin marker, the command's two streams, one end marker with its exit code.
@@ -66,8 +72,10 @@ class Result:
 class Guest:
     """A running guest. `results` are the commands' results, in their order."""
 
-    def __init__(self, process, port):
+    def __init__(self, process, port, qmp_path):
         self._process = process
+        self._qmp_path = qmp_path
+        self._root_commands = 0
         self._console = bytearray()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -95,33 +103,76 @@ class Guest:
             assert found, f"no result of command {number} on the console:\n{self.console}"
             self.results.append(Result(found[1], int(found[2])))
 
+    def root(self, command):
+        """Runs one line of shell as the guest's root; REQUIRES: boot has yielded."""
+        assert "\n" not in command and "\1" not in command, command  # \1 is QEMU's own escape
+        number, self._root_commands = self._root_commands, self._root_commands + 1
+        self._process.stdin.write(f"{number} {command}\n".encode())
+        self._process.stdin.flush()
+        pattern = re.compile(rf"^@root {number}\n(.*?)^@root {number} ended (\d+)$", re.M | re.S)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := pattern.search(self.console)):
+            running = self._process.poll() is None
+            assert running and time.monotonic() < deadline, (
+                f"the guest did not end '{command}'; its console:\n{self.console}"
+            )
+            self._reader.join(0.02)
+        return Result(found[1], int(found[2]))
+
+    def qmp(self, command, **arguments):
+        """One command to the machine: guest.qmp("device_add", driver="bochs-display", ...)."""
+        with socket.socket(socket.AF_UNIX) as machine, machine.makefile("rw") as lines:
+            machine.settimeout(DEADLINE_SECONDS)
+            machine.connect(str(self._qmp_path))
+            lines.readline()  # the greeting
+            for request in [{"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}]:
+                lines.write(json.dumps(request))
+                lines.flush()
+                while "event" in (answer := json.loads(lines.readline())):
+                    pass
+                assert "return" in answer, (request, answer)
+            return answer["return"]
+
     def _read(self):
         while chunk := self._process.stdout.read1(4096):
             self._console += chunk
 
 
 @contextlib.contextmanager
-def boot(binary, tree, folder, commands, flags=""):
+def boot(binary, tree, folder, commands, flags="", *, devices=(), modules=(), spare_modules=(), files=None):
     """Boots `tree` (a .dtb) with `binary` (static, arm64) as the guest's exporter.
 
     `folder` is the test's own; `commands` are shell commands without a single
     quote. Yields the Guest once the exporter has been started, and ends it after.
+
+    Without a tree the machine has its own, with a PCI host. `devices` are further
+    arguments of QEMU's. `modules` are names of further kernel modules, loaded with what
+    they depend on before the commands run; `spare_modules` only lie in /modules, and
+    what they depend on is loaded. `files` are further ones of the guest: path -> text.
     """
     kernel = debian.linux_image("arm64", "arm64")
     (vmlinuz,) = (kernel / "boot").glob("vmlinuz-*")
-    initrd = _initramfs(kernel, binary, folder, commands, flags)
+    loaded = [*NETWORK_MODULES, *_module_paths(kernel, modules)]
+    spare = _module_paths(kernel, spare_modules)
+    names = {name.replace("-", "_") for name in spare_modules}
+    loaded += [path for path in spare if path.rpartition("/")[2].replace("-", "_") not in names]
+    initrd = _initramfs(kernel, binary, folder, commands, flags, loaded, spare, files or {})
     port = _free_port()
+    qmp_path = folder / "qmp"
     command = [
         "qemu-system-aarch64", *MACHINE, "-nographic", "-no-reboot",
-        "-kernel", vmlinuz, "-dtb", tree, "-initrd", initrd, "-append", "console=ttyAMA0 quiet",
+        "-kernel", vmlinuz, "-initrd", initrd, "-append", "console=ttyAMA0 quiet",
+        *(["-dtb", tree] if tree else []),
         "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{EXPORTER_PORT}",
         "-device", "virtio-net-device,netdev=net",
+        "-qmp", f"unix:{qmp_path},server=on,wait=off",
+        *devices,
     ]  # fmt: skip
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
-            guest = Guest(process, port)
+            guest = Guest(process, port, qmp_path)
             guest.wait_for("@ready")
             guest.read_results(len(commands))
             yield guest
@@ -134,7 +185,7 @@ def jetson_nano_tree(folder):
     tree = folder / "jetson-nano.dtb"
     # QEMU sizes the tree it dumps for itself: dtc packs it, fdtput then grows it.
     dump = folder / "virt.dtb"
-    _run("qemu-system-aarch64", "-M", f"virt,dumpdtb={dump}", *MACHINE[2:], "-nographic")
+    _run("qemu-system-aarch64", "-M", f"virt,dumpdtb={dump}", *MACHINE[2:], "-nographic", "-nic", "none")
     _run("dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", tree, dump)
     gpu = "/gpu@57000000"
     _run("fdtput", "-t", "s", tree, "/", "compatible", "nvidia,jetson-nano", "nvidia,tegra210")
@@ -145,21 +196,44 @@ def jetson_nano_tree(folder):
     return tree
 
 
-def _initramfs(kernel, binary, folder, commands, flags):
+def _module_paths(kernel, names):
+    """The modules of these names and all that they depend on, as NETWORK_MODULES has them."""
+    by_name = {path.stem.replace("-", "_"): path for path in kernel.glob("lib/modules/*/kernel/**/*.ko")}
+    (root,) = kernel.glob("lib/modules/*/kernel")
+    ordered = []
+
+    def add(name):
+        path = by_name[name.replace("-", "_")]
+        (depends,) = re.findall(rb"\0depends=([^\0]*)\0", path.read_bytes())
+        for needed in filter(None, depends.decode().split(",")):
+            add(needed)
+        module = str(path.relative_to(root).with_suffix(""))
+        if module not in ordered and module not in NETWORK_MODULES:
+            ordered.append(module)
+
+    for name in names:
+        add(name)
+    return ordered
+
+
+def _initramfs(kernel, binary, folder, commands, flags, loaded, spare, files):
     root = folder / "initramfs"
     for name in ["bin", "dev", "etc", "modules", "proc", "sys", "tmp"]:
         (root / name).mkdir(parents=True)
+    (root / "tmp").chmod(0o1777)
+    for path, text in files.items():
+        (root / path.lstrip("/")).write_text(text)
     shutil.copy(debian.unpacked("busybox-static", "arm64") / "bin/busybox", root / "bin/busybox")
     shutil.copy(binary, root / EXPORTER[1:])
     (root / EXPORTER[1:]).chmod(0o755)
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
-    for module in NETWORK_MODULES:
+    for module in [*loaded, *spare]:
         (found,) = kernel.glob(f"lib/modules/*/kernel/{module}.ko")
         shutil.copy(found, root / "modules")
     assert not any("'" in command for command in [*commands, flags]), "no single quotes, please"
     init = INIT.format(
-        modules=" ".join(pathlib.Path(module).name for module in NETWORK_MODULES),
+        modules=" ".join(dict.fromkeys(pathlib.Path(module).name for module in loaded)),
         commands="".join(COMMAND.format(number=n, command=c) for n, c in enumerate(commands)),
         exporter=EXPORTER,
         flags=flags,
@@ -183,4 +257,4 @@ def _free_port():
 
 
 def _run(*command):
-    subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)

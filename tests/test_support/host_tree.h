@@ -14,6 +14,7 @@
 #ifndef TESTS_TEST_SUPPORT_HOST_TREE_H_
 #define TESTS_TEST_SUPPORT_HOST_TREE_H_
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <fstream>

@@ -1,0 +1,78 @@
+#include "exporter/collectors/pci.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "exporter/collectors/sysfs.h"
+
+namespace exporter {
+namespace {
+
+constexpr const char* kPlace = "bus/pci/devices";
+
+// An attribute that older kernels, or other buses, do not have.
+dt::Result<std::optional<std::uint32_t>> ReadOptional(const SysfsDirectory& directory,
+                                                      const std::string& name) {
+  const dt::Result<std::int64_t> value = directory.ReadNumber(name, 16);
+  if (value) return std::optional(static_cast<std::uint32_t>(*value));
+  if (value.error().code == dt::ErrorCode::kNotFound) return std::optional<std::uint32_t>();
+  return value.error();
+}
+
+dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std::string& address) {
+  const dt::Result<SysfsDirectory> directory = functions.OpenBelow(address);
+  if (!directory) return directory.error();
+  PciFunction function;
+  function.address = address;
+  function.device =
+      DeviceDirectory(functions.LinkTarget(address), std::string(kPlace) + "/" + address);
+  for (const auto& [name, field] : {std::pair{"class", &function.class_code},
+                                    {"vendor", &function.vendor_id},
+                                    {"device", &function.device_id}}) {
+    const dt::Result<std::int64_t> value = directory->ReadNumber(name, 16);
+    if (!value) return value.error();
+    *field = static_cast<std::uint32_t>(*value);
+  }
+  for (const auto& [name, field] : {std::pair{"subsystem_vendor", &function.subsystem_vendor_id},
+                                    {"subsystem_device", &function.subsystem_device_id},
+                                    {"revision", &function.revision}}) {
+    const auto value = ReadOptional(*directory, name);
+    if (!value) return value.error();
+    *field = *value;
+  }
+  if (const auto node = directory->ReadNumber("numa_node", 10); node && *node >= 0) {
+    function.numa_node = static_cast<int>(*node);
+  }
+  function.driver = directory->LinkName("driver");
+  function.is_virtual_function = directory->LinkTarget("physfn").has_value();
+  return function;
+}
+
+}  // namespace
+
+std::optional<dt::Error> CollectPci(const CollectorInput& input, Inventory* inventory,
+                                    CollectorReport* report) {
+  const auto functions = SysfsDirectory::Open(input.paths.sysfs + "/" + kPlace);
+  if (!functions && functions.error().code != dt::ErrorCode::kNotFound) return functions.error();
+  std::vector<PciFunction> found;
+  if (functions) {
+    const auto addresses = functions->Names();
+    if (!addresses) return addresses.error();
+    for (const std::string& address : *addresses) {
+      dt::Result<PciFunction> function = ReadFunction(*functions, address);
+      if (function) {
+        found.push_back(std::move(function).value());
+        continue;
+      }
+      if (!functions->OpenBelow(address)) continue;  // unplugged meanwhile
+      ++report->skipped_devices;
+      report->problems.push_back(function.error().message);
+      const auto last = std::ranges::find(inventory->pci, address, &PciFunction::address);
+      if (last != inventory->pci.end()) found.push_back(*last);
+    }
+  }
+  inventory->pci = std::move(found);
+  return std::nullopt;
+}
+
+}  // namespace exporter

@@ -1,0 +1,63 @@
+// Reading sysfs: directories of small text files and links.
+//
+// Host paths come in as values; everything below one directory is opened
+// relative to it, so that a device that vanishes is seen to vanish as a whole.
+#ifndef EXPORTER_COLLECTORS_SYSFS_H_
+#define EXPORTER_COLLECTORS_SYSFS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dt/result.h"
+
+namespace exporter {
+
+// One attribute fits a page (Documentation/filesystems/sysfs.rst).
+inline constexpr std::size_t kMaxAttributeBytes = 4096;
+
+// An open directory. Errors carry the path; an entry that is not there, or that
+// vanishes while it is read, is kNotFound.
+class SysfsDirectory {
+ public:
+  static dt::Result<SysfsDirectory> Open(const std::string& path);
+  // A directory in this one; a link to one is followed.
+  dt::Result<SysfsDirectory> OpenBelow(const std::string& name) const;
+
+  SysfsDirectory(SysfsDirectory&& other) noexcept;
+  SysfsDirectory& operator=(SysfsDirectory&&) = delete;
+  ~SysfsDirectory();
+
+  const std::string& path() const { return path_; }
+
+  // The names in it, in bytewise order.
+  dt::Result<std::vector<std::string>> Names() const;
+
+  // A file's text without its final newline; what would have to be waited for is not read.
+  dt::Result<std::string> ReadText(const std::string& name) const;
+  // A file's number in the given base, with or without 0x; kMalformed if it holds no such.
+  dt::Result<std::int64_t> ReadNumber(const std::string& name, int base) const;
+
+  // What a link points to; nullopt if there is no such link.
+  std::optional<std::string> LinkTarget(const std::string& name) const;
+  // The last part of that: "nvidia" of "../../../bus/pci/drivers/nvidia".
+  std::optional<std::string> LinkName(const std::string& name) const;
+
+ private:
+  SysfsDirectory(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+
+  int fd_;
+  std::string path_;
+};
+
+// The directory below sysfs that an entry of bus/ or class/ stands for: of the
+// target of its link, "../../../devices/pci0000:00/0000:00:02.0", what follows
+// the leading "../"; of an entry that is no link, its own place.
+std::string DeviceDirectory(const std::optional<std::string>& link_target,
+                            const std::string& own_place);
+
+}  // namespace exporter
+
+#endif  // EXPORTER_COLLECTORS_SYSFS_H_
