@@ -105,7 +105,7 @@ struct UnrecognisedNode {
 struct CollectorReport {
   std::string name;                        // "devicetree": flag, metric label and file name
   bool success = false;                    // false: its part of the Inventory is the last good one
-  std::chrono::duration<double> duration;  // wall time
+  std::chrono::duration<double> duration{};  // wall time
   std::size_t skipped_devices = 0;         // could not be read; their last good facts stay
   std::vector<std::string> problems;       // one printable line each: where, what
 };

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 #include <optional>
 #include <string>
 
@@ -24,6 +26,39 @@ CLI::Validator Expect(std::string what, std::function<bool(const std::string&)> 
                               : "\"" + Printable(value) + "\" given; expected " + what;
       },
       "");
+}
+
+// A duration as Prometheus writes it: "30s", "5m", "1h30m", "500ms", "0".
+std::optional<std::chrono::duration<double>> ParseDuration(std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    double seconds;
+  };
+  // In this order, as Prometheus has it; ms before m and s, which it begins with.
+  constexpr std::array kUnits = {Unit{"w", 604800}, Unit{"d", 86400}, Unit{"h", 3600},
+                                 Unit{"m", 60},     Unit{"s", 1},     Unit{"ms", 0.001}};
+  if (text == "0") return std::chrono::duration<double>(0);
+  double seconds = 0;
+  std::size_t next_unit = 0;
+  if (text.empty()) return std::nullopt;
+  while (!text.empty()) {
+    const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    const std::string_view number = text.substr(0, digits);
+    text.remove_prefix(digits);
+    const std::string_view name = text.substr(0, text.find_first_of("0123456789"));
+    text.remove_prefix(name.size());
+    std::size_t unit = next_unit;
+    while (unit < kUnits.size() && kUnits[unit].name != name) ++unit;
+    if (number.empty() || number.size() > 9 || unit == kUnits.size()) return std::nullopt;
+    seconds += std::stod(std::string(number)) * kUnits[unit].seconds;
+    next_unit = unit + 1;
+  }
+  return std::chrono::duration<double>(seconds);
+}
+
+CLI::Validator ExpectDuration() {
+  return Expect("a duration such as 30s, 5m or 1h30m",
+                [](const auto& v) { return ParseDuration(v).has_value(); });
 }
 
 // "xlnx=xilinx"
@@ -49,6 +84,9 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
   Options options;
   std::string label_value = "1";
   std::string log_level = "info";
+  std::string accelerator_state = "enabled";
+  std::string removal_delay = "30s";
+  std::string refresh_interval = "5m";
   std::vector<std::string> renames;
   bool version = false;
 
@@ -60,6 +98,15 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
   app.add_flag("--version", version, "Show the version and exit.");
   app.add_flag("-d,--dry-run", options.dry_run,
                "Print this node's labels on standard output and exit.");
+
+  // CLI11 has no option whose value may be left out after a space: "" is everything.
+  app.add_option("--explain",
+                 options.explain,
+                 "Say where labels and accelerators come from, and exit: all of them, or the one "
+                 "of a label key, a compatible or an address.")
+      ->expected(0, 1)
+      ->default_str("")
+      ->type_name("[TOPIC]");
 
   app.add_option("-n,--labels.nodes", options.labels.nodes,
                  "Devicetree nodes that give labels besides the root: names (gpu), paths, aliases "
@@ -87,12 +134,41 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
       ->check(Expect("FROM=TO", IsRename))
       ->type_name("FROM=TO");
 
+  app.add_option("--labels.accelerator-state", accelerator_state,
+                 "How far an accelerator must be usable to give labels: described, enabled, bound "
+                 "or ready.")
+      ->check(Expect("described, enabled, bound or ready",
+                     [](const auto& v) {
+                       return std::ranges::find(kAcceleratorStates, v) !=
+                              std::ranges::end(kAcceleratorStates);
+                     }))
+      ->type_name("STATE")
+      ->capture_default_str();
+  app.add_option("--labels.removal-delay", removal_delay,
+                 "How long the labels of a PCI or USB accelerator stay after it is gone.")
+      ->check(ExpectDuration())
+      ->type_name("DURATION")
+      ->capture_default_str();
+  app.add_option("--catalogue.file", options.catalogue_file,
+                 "Accelerators to know besides the built-in ones, or instead: YAML like "
+                 "exporter/accelerators.yaml.")
+      ->type_name("FILE");
+  app.add_option("--refresh.interval", refresh_interval,
+                 "How often to read the hardware where the kernel's events cannot be had.")
+      ->check(ExpectDuration())
+      ->type_name("DURATION")
+      ->capture_default_str();
+
   app.add_option("--path.sysfs", options.paths.sysfs, "Where the host's sysfs is mounted.")
       ->type_name("DIR")
       ->capture_default_str();
   app.add_option("--path.procfs", options.paths.procfs, "Where the host's procfs is mounted.")
       ->type_name("DIR")
       ->capture_default_str();
+  app.add_option("--path.dev", options.paths.dev,
+                 "Where the host's /dev is mounted: an accelerator is then ready only if its "
+                 "device node is there. Default: not looked at.")
+      ->type_name("DIR");
   app.add_option("--path.devicetree", options.paths.devicetree,
                  "Devicetree to read instead of the host's: a directory or a .dtb file.")
       ->type_name("PATH");
@@ -140,6 +216,10 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
                        build.revision + ")\n  compiler: " + build.compiler + "\n"};
   }
   options.labels.count_values = label_value == "count";
+  options.labels.accelerator_state = static_cast<AcceleratorState>(
+      std::ranges::find(kAcceleratorStates, accelerator_state) - std::begin(kAcceleratorStates));
+  options.removal_delay = *ParseDuration(removal_delay);
+  options.refresh_interval = *ParseDuration(refresh_interval);
   options.log_level = *ParseLogLevel(log_level);
   if (!renames.empty()) options.labels.vendor_renames.clear();
   for (const std::string& rename : renames) {

@@ -2,6 +2,8 @@
 #ifndef EXPORTER_OPTIONS_H_
 #define EXPORTER_OPTIONS_H_
 
+#include <chrono>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
@@ -16,7 +18,11 @@ namespace exporter {
 
 struct Options {
   bool dry_run = false;
+  std::optional<std::string> explain;  // what is to be explained; "": everything
   LabelRules labels;
+  std::chrono::duration<double> removal_delay{30};
+  std::chrono::duration<double> refresh_interval{300};
+  std::string catalogue_file;  // empty: the built-in catalogue alone
   HostPaths paths;
   std::set<std::string, std::less<>> disabled_collectors;
   std::vector<std::string> listen_addresses = {":9931"};

@@ -3,8 +3,9 @@
 namespace exporter {
 
 std::string ToDryRun(const Inventory& inventory, const LabelSet& labels) {
-  if (!HasDevicetree(inventory)) return "This machine has no devicetree.\n";
-  std::string text = "Discovered the following devicetree properties:\n\n";
+  std::string text = HasDevicetree(inventory)
+                         ? "Discovered the following devicetree properties:\n\n"
+                         : "This machine has no devicetree.\n";
   for (const Label& label : labels) text += label.key + ": " + label.value + "\n";
   return text;
 }

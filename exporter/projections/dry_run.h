@@ -9,8 +9,8 @@
 
 namespace exporter {
 
-// A heading, an empty line, and "key: value" lines; or one line that says that
-// this machine has no devicetree. Ends with a newline.
+// A heading and an empty line, or one line that says that this machine has no
+// devicetree; then "key: value" lines. Ends with a newline.
 std::string ToDryRun(const Inventory& inventory, const LabelSet& labels);
 
 }  // namespace exporter

@@ -12,6 +12,9 @@
 namespace exporter {
 namespace {
 
+// What the names of the labels that are no compatible begin with.
+constexpr std::string_view kReservedNames = "accelerator.";
+
 bool IsAlphanumeric(char c) {
   return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
@@ -35,11 +38,9 @@ class Labelling {
           {path, "", Rejection::kMalformed, Printable(compatibles.error().message)});
       return;
     }
-    std::set<std::string_view> seen;  // a compatible repeated in one list counts one node
     for (std::size_t i = 0; i < compatibles->size(); ++i) {
       const std::string_view compatible = (*compatibles)[i];
-      const bool counts = seen.insert(compatible).second;
-      std::string key = gives_labels ? AddCompatible(path, compatible, counts) : "";
+      std::string key = gives_labels ? AddCompatible(path, compatible) : "";
       report_.compatibles.push_back({path, std::string(compatible), i, std::move(key)});
     }
   }
@@ -48,48 +49,102 @@ class Labelling {
     report_.designated.push_back({std::move(path), enabled});
   }
 
+  // The labels of an accelerator's compatibles. Its key is kept if it is asked for.
+  void AddAccelerator(const Accelerator& accelerator, bool gives_labels, bool keep_key) {
+    std::string key;
+    if (gives_labels) {
+      for (const std::string& compatible : accelerator.compatibles) {
+        std::string added = AddCompatible(accelerator.address, compatible);
+        if (compatible == accelerator.compatible) key = std::move(added);
+      }
+      Kind& kind = kinds_[accelerator.kind];
+      kind.addresses.push_back(accelerator.address);
+      if (accelerator.vendor) kind.details["vendor." + *accelerator.vendor].insert(accelerator.address);
+      if (accelerator.bound) kind.details["driver." + *accelerator.driver].insert(accelerator.address);
+    }
+    if (keep_key) report_.accelerator_keys.push_back(std::move(key));
+  }
+
   LabelReport Finish() && {
     for (const std::string& name : order_) {
       const Named& named = by_name_.at(name);
-      report_.labels.push_back(
-          {Key(name), rules_.count_values ? std::to_string(named.nodes) : std::string("1")});
+      Add(name, rules_.count_values ? std::to_string(named.places.size()) : "1", named.places);
     }
+    for (const auto& [kind, found] : kinds_) AddKind(kind, found);
     return std::move(report_);
   }
 
  private:
   struct Named {
-    std::string compatible;  // the first that came to this name
-    std::size_t nodes = 0;
+    std::string compatible;       // the first that came to this name
+    std::set<std::string> places;  // the nodes and accelerators that have it
+  };
+  struct Kind {
+    std::vector<std::string> addresses;
+    std::map<std::string, std::set<std::string>> details;  // "vendor.nvidia": addresses
   };
 
   std::string Key(const std::string& name) const { return rules_.prefix + "/" + name; }
 
+  bool IsChosen(const std::string& name) const {
+    return (rules_.include.empty() || MatchesAny(rules_.include, name)) &&
+           !MatchesAny(rules_.exclude, name);
+  }
+
+  void Add(const std::string& name, std::string value, const std::set<std::string>& places) {
+    report_.labels.push_back({Key(name), std::move(value)});
+    report_.origins.push_back({Key(name), {places.begin(), places.end()}});
+  }
+
+  // Bytewise by name: accelerator.gpu, accelerator.gpu.count, accelerator.gpu.driver.nouveau.
+  void AddKind(const std::string& kind, const Kind& found) {
+    const std::string name = std::string(kReservedNames) + kind;
+    const std::set<std::string> places(found.addresses.begin(), found.addresses.end());
+    if (IsChosen(name)) Add(name, "1", places);
+    if (IsChosen(name + ".count")) {
+      Add(name + ".count", std::to_string(found.addresses.size()), places);
+    }
+    std::set<std::string> added;  // two drivers may come to one name
+    for (const auto& [detail, addresses] : found.details) {
+      const std::string full = name + "." + LabelName(rules_, detail);
+      if (full.size() > kMaxLabelNameBytes) {
+        Reject(*addresses.begin(), detail, Rejection::kTooLong, TooLong(full));
+      } else if (IsChosen(full) && added.insert(full).second) {
+        Add(full, "1", addresses);
+      }
+    }
+  }
+
+  static std::string TooLong(const std::string& name) {
+    return std::to_string(name.size()) + " characters; at most " +
+           std::to_string(kMaxLabelNameBytes) + " expected";
+  }
+
   // The key that the compatible has, now or already; empty if none.
-  std::string AddCompatible(const std::string& path, std::string_view compatible, bool counts) {
+  std::string AddCompatible(const std::string& place, std::string_view compatible) {
     const std::string name = LabelName(rules_, compatible);
     if (name.empty()) {
-      Reject(path, compatible, Rejection::kEmpty, "no letter or digit; at least one expected");
+      Reject(place, compatible, Rejection::kEmpty, "no letter or digit; at least one expected");
       return "";
     }
     if (name.size() > kMaxLabelNameBytes) {
-      Reject(path, compatible, Rejection::kTooLong,
-             std::to_string(name.size()) + " characters; at most " +
-                 std::to_string(kMaxLabelNameBytes) + " expected");
+      Reject(place, compatible, Rejection::kTooLong, TooLong(name));
       return "";
     }
-    if ((!rules_.include.empty() && !MatchesAny(rules_.include, name)) ||
-        MatchesAny(rules_.exclude, name)) {
+    if (name.starts_with(kReservedNames)) {
+      Reject(place, compatible, Rejection::kCollision,
+             "names that begin with " + std::string(kReservedNames) + " say what was found");
       return "";
     }
-    auto [at, is_new] = by_name_.try_emplace(name, Named{std::string(compatible), 0});
+    if (!IsChosen(name)) return "";
+    auto [at, is_new] = by_name_.try_emplace(name, Named{std::string(compatible), {}});
     if (is_new) order_.push_back(name);
     if (at->second.compatible != compatible) {
-      Reject(path, compatible, Rejection::kCollision,
+      Reject(place, compatible, Rejection::kCollision,
              Key(name) + " stands for " + Printable(at->second.compatible) + " already");
       return "";
     }
-    if (counts) ++at->second.nodes;
+    at->second.places.insert(place);
     return Key(name);
   }
 
@@ -103,6 +158,7 @@ class Labelling {
   LabelReport report_;
   std::map<std::string, Named> by_name_;
   std::vector<std::string> order_;
+  std::map<std::string, Kind> kinds_;
   std::set<std::string, std::less<>> rejected_;
 };
 
@@ -152,7 +208,19 @@ std::string LabelName(const LabelRules& rules, std::string_view compatible) {
   return name;
 }
 
-LabelReport ToLabels(const Inventory& inventory, const LabelRules& rules) {
+bool GivesLabels(const Accelerator& accelerator, const LabelRules& rules) {
+  if (accelerator.kind == kDisplayKind) return false;
+  switch (rules.accelerator_state) {
+    case AcceleratorState::kDescribed: return true;
+    case AcceleratorState::kEnabled: return accelerator.enabled;
+    case AcceleratorState::kBound: return accelerator.bound;
+    case AcceleratorState::kReady: break;
+  }
+  return accelerator.ready;
+}
+
+LabelReport ToLabels(const Inventory& inventory, const LabelRules& rules,
+                     const std::vector<Accelerator>& departed) {
   Labelling labelling(rules);
   if (inventory.devicetree != nullptr) {
     const dt::Tree& tree = *inventory.devicetree;
@@ -167,6 +235,12 @@ LabelReport ToLabels(const Inventory& inventory, const LabelRules& rules) {
       labelling.AddDesignated(path, node->enabled());
       labelling.AddNode(tree, *node, node->enabled() || rules.include_disabled);
     }
+  }
+  for (const Accelerator& accelerator : inventory.accelerators) {
+    labelling.AddAccelerator(accelerator, GivesLabels(accelerator, rules), true);
+  }
+  for (const Accelerator& accelerator : departed) {
+    labelling.AddAccelerator(accelerator, true, false);
   }
   return std::move(labelling).Finish();
 }

@@ -21,6 +21,14 @@ namespace exporter {
 inline constexpr std::size_t kMaxLabelNameBytes = 63;
 inline constexpr std::size_t kMaxLabelPrefixBytes = 253;
 
+// The rungs of the ladder that an accelerator climbs.
+enum class AcceleratorState { kDescribed, kEnabled, kBound, kReady };
+inline constexpr std::string_view kAcceleratorStates[] = {"described", "enabled", "bound",
+                                                          "ready"};  // by AcceleratorState
+
+// Functions of a display that is no accelerator have this kind, and give no labels.
+inline constexpr std::string_view kDisplayKind = "display";
+
 struct LabelRules {
   std::string prefix = "beta.devicetree.org";  // REQUIRES: IsLabelPrefix(prefix)
   std::vector<std::string> nodes;              // designated nodes; patterns of dt::SelectNodes
@@ -28,6 +36,7 @@ struct LabelRules {
   std::vector<std::string> exclude;            // globs on the name
   bool include_disabled = false;               // nodes that are not enabled give labels too
   bool count_values = false;                   // value: number of matching nodes, not "1"
+  AcceleratorState accelerator_state = AcceleratorState::kEnabled;  // the least that gives labels
   std::map<std::string, std::string, std::less<>> vendor_renames = {{"xlnx", "xilinx"}};
 };
 
@@ -45,7 +54,7 @@ std::string_view ToString(Rejection reason);
 
 // A compatible that got no label, and why: it is reported, never dropped in silence.
 struct RejectedLabel {
-  std::string path;        // of the first node that has it
+  std::string path;        // of the first node, or address of the first accelerator, that has it
   std::string compatible;  // as it stands; empty if kMalformed
   Rejection reason;
   std::string detail;  // "71 characters; at most 63 expected"
@@ -64,11 +73,21 @@ struct DesignatedNode {
   bool enabled;  // effective: its own status and every ancestor's
 };
 
+// Where a label comes from, for --explain.
+struct LabelOrigin {
+  std::string key;
+  std::vector<std::string> places;  // devicetree paths and accelerators' addresses
+};
+
 struct LabelReport {
   LabelSet labels;
+  std::vector<LabelOrigin> origins;         // one for each label, in the same order
   std::vector<RejectedLabel> rejected;      // each compatible once
   std::vector<NodeCompatible> compatibles;  // root first, then by path
   std::vector<DesignatedNode> designated;   // by path, without the root
+  // The key that each accelerator's `compatible` gives, in the order of the
+  // Inventory; empty if it gives none.
+  std::vector<std::string> accelerator_keys;
 };
 
 // Whether Kubernetes takes `prefix` before the slash of a label key: a DNS
@@ -79,7 +98,13 @@ bool IsLabelPrefix(std::string_view prefix);
 // empty or too long, which is for the caller to reject.
 std::string LabelName(const LabelRules& rules, std::string_view compatible);
 
-LabelReport ToLabels(const Inventory& inventory, const LabelRules& rules);
+// Whether the accelerator is far enough up the ladder to give labels.
+bool GivesLabels(const Accelerator& accelerator, const LabelRules& rules);
+
+// `departed` are accelerators that are gone from the Inventory, and whose labels
+// stay for a while all the same.
+LabelReport ToLabels(const Inventory& inventory, const LabelRules& rules,
+                     const std::vector<Accelerator>& departed = {});
 
 }  // namespace exporter
 

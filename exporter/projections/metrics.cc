@@ -130,6 +130,47 @@ void AddDevicetree(const Inventory& inventory, const LabelReport& labels, Exposi
   out->Add({{"fingerprint", fingerprint.data()}}, 1);
 }
 
+void AddAccelerators(const Inventory& inventory, const LabelReport& labels, Exposition* out) {
+  out->Begin("accelerator_info", "Accelerators that the hardware describes.");
+  for (std::size_t i = 0; i < inventory.accelerators.size(); ++i) {
+    const Accelerator& found = inventory.accelerators[i];
+    std::optional<std::string> numa_node;
+    if (found.numa_node) numa_node = std::to_string(*found.numa_node);
+    out->Add({{"kind", found.kind},
+              {"bus", ToString(found.bus)},
+              {"address", found.address},
+              {"vendor", found.vendor},
+              {"model", found.model},
+              {"compatible", found.compatible},
+              {"driver", found.driver},
+              {"numa_node", numa_node},
+              {"label_key", labels.accelerator_keys[i]}},
+             1);
+  }
+  struct Rung {
+    const char* name;
+    const char* help;
+    bool Accelerator::*reached;
+  };
+  for (const Rung& rung :
+       {Rung{"accelerator_enabled", "Whether the accelerator and all above it are enabled.",
+             &Accelerator::enabled},
+        Rung{"accelerator_bound", "Whether a driver holds the accelerator.", &Accelerator::bound},
+        Rung{"accelerator_ready", "Whether the kernel has registered the accelerator's interface.",
+             &Accelerator::ready}}) {
+    out->Begin(rung.name, rung.help);
+    for (const Accelerator& found : inventory.accelerators) {
+      out->Add({{"kind", found.kind}, {"bus", ToString(found.bus)}, {"address", found.address}},
+               ToNumber(found.*rung.reached));
+    }
+  }
+  out->Begin("accelerator_unrecognised_info",
+             "Enabled devicetree nodes called like an accelerator that no list knows.");
+  for (const UnrecognisedNode& node : inventory.unrecognised) {
+    out->Add({{"path", node.path}, {"compatible", node.compatible}}, 1);
+  }
+}
+
 void AddLabels(const LabelReport& labels, Exposition* out) {
   out->Begin("devicetree_node_label_info", "Labels that this node should carry.");
   for (const Label& label : labels.labels) {
@@ -148,6 +189,11 @@ void AddCollectors(const Inventory& inventory, Exposition* out) {
   for (const CollectorReport& report : inventory.collectors) {
     out->Add({{"collector", report.name}}, ToNumber(report.success));
   }
+  out->Begin("devicetree_collector_skipped_devices",
+             "Number of devices that the collector's last read could not read.");
+  for (const CollectorReport& report : inventory.collectors) {
+    out->Add({{"collector", report.name}}, static_cast<double>(report.skipped_devices));
+  }
   out->Begin("devicetree_collector_duration_seconds", "Duration of the collector's last read.");
   for (const CollectorReport& report : inventory.collectors) {
     out->Add({{"collector", report.name}}, report.duration.count());
@@ -162,6 +208,7 @@ std::string ToInventoryMetrics(const Inventory& inventory, const LabelReport& la
                                const BuildInfo& build) {
   Exposition out;
   AddDevicetree(inventory, labels, &out);
+  AddAccelerators(inventory, labels, &out);
   AddLabels(labels, &out);
   AddCollectors(inventory, &out);
   out.Begin("devicetree_exporter_build_info", "Version this exporter was built from.");

@@ -269,6 +269,10 @@ bool IsListenAddress(const std::string& address) {
       std::stoi(at.port) > 65535) {
     return false;
   }
+  if (!at.host.empty() && at.host.find_first_not_of("0123456789.") == std::string::npos) {
+    in_addr parsed{};
+    return inet_pton(AF_INET, at.host.c_str(), &parsed) == 1;
+  }
   if (!at.host.starts_with('[')) {
     return at.host.find_first_not_of(
                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") ==

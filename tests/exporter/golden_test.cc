@@ -73,7 +73,8 @@ class GoldenBoard : public testing::TestWithParam<std::tuple<std::string, Source
     auto parsed = ParseOptions(static_cast<int>(argv.size()), argv.data(), {});
     ASSERT_TRUE(std::holds_alternative<Options>(parsed)) << std::get<Exit>(parsed).text;
     options_ = std::get<Options>(std::move(parsed));
-    inventory_ = Collect(options_.paths, options_.disabled_collectors, nullptr);
+    inventory_ = Collect(options_.paths, ParseCatalogue(BuiltInCatalogue(), "built-in").value(),
+                         options_.disabled_collectors, nullptr);
     labels_ = ToLabels(inventory_, options_.labels);
   }
 

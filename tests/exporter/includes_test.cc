@@ -26,7 +26,7 @@ const Rule kRules[] = {
     {"(?!exporter/projections/metrics\\.cc).*", "prometheus/.*"},
     {"(?!exporter/sinks/http_server\\.cc).*", "civetweb.*"},
     {"(?!exporter/options\\.cc).*", "CLI/.*"},
-    {"(?!exporter/catalogue\\.cc).*", "yaml-cpp/.*"},
+    {"(?!exporter/yaml_document\\.cc).*", "yaml-cpp/.*"},
     {"(?!exporter/sinks/prepared_body\\.cc).*", "zlib.h"},
 };
 

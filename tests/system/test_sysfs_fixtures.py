@@ -12,21 +12,16 @@ import subprocess
 import sys
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import foreign_fixtures
 import host_tree
 from conftest import BOARDS
 from exporter import Exporter, wait_until
+from scraped import LADDER, PREFIX, accelerator_labels, accelerators, expected_rows, node_labels, samples
 
 UNPACK = pathlib.Path(__file__).resolve().parents[1] / "oracle/unpack.py"
 HOSTS = sorted(path.parent.name for path in BOARDS.glob("*/host.tree"))
-PREFIX = "beta.devicetree.org/"
-LADDER = ["enabled", "bound", "ready"]
-INFO = ["vendor", "model", "compatible", "driver", "numa_node"]
 COLLECTORS = {"devicetree", "pci", "usb", "device_nodes"}
-
-Row = collections.namedtuple("Row", ["kind", "bus", "address", *INFO, *LADDER])
 
 
 @pytest.fixture
@@ -51,35 +46,6 @@ def exporter_on(sysfs, *flags):
     return Exporter(f"--path.sysfs={sysfs}", *flags)
 
 
-def samples(exporter, name):
-    families = text_string_to_metric_families(exporter.metrics())
-    return [sample for family in families for sample in family.samples if sample.name == name]
-
-
-def accelerators(exporter):
-    """What /metrics says, in the form of expected/accelerators.txt."""
-    steps = {}
-    for step in LADDER:
-        for sample in samples(exporter, f"accelerator_{step}"):
-            assert set(sample.labels) == {"kind", "bus", "address"}, sample
-            steps[step, *sample.labels.values()] = f"{sample.value:g}"
-    rows = []
-    for sample in samples(exporter, "accelerator_info"):
-        assert sample.value == 1
-        assert "" not in [sample.labels.get(name) for name in INFO], "left out, not empty"
-        key = [sample.labels[name] for name in ("kind", "bus", "address")]
-        info = [sample.labels.get(name, "-") for name in INFO]
-        found = [steps.pop((step, *key), "no sample") for step in LADDER]
-        rows.append(Row(*key, *info, *found))
-    assert not steps, f"a ladder without an accelerator_info: {steps}"
-    return sorted(rows, key=lambda row: (row.bus, row.address))
-
-
-def expected_rows(text):
-    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
-    return [Row(*line) for line in lines]
-
-
 def expected(board):
     return expected_rows((BOARDS / board / "expected/accelerators.txt").read_text())
 
@@ -88,16 +54,6 @@ def with_steps(rows, address, **changed):
     """The rows, that of `address` with these changed."""
     assert address in [row.address for row in rows]
     return [row._replace(**changed) if row.address == address else row for row in rows]
-
-
-def node_labels(exporter):
-    return {sample.labels["key"]: sample.labels["value"] for sample in samples(exporter, "devicetree_node_label_info")}
-
-
-def accelerator_labels(exporter):
-    """The node labels accelerator.*, without the prefix."""
-    names = {key.removeprefix(PREFIX): value for key, value in node_labels(exporter).items()}
-    return {name: value for name, value in names.items() if name.startswith("accelerator.")}
 
 
 def expected_labels(rows, state="enabled"):
@@ -116,9 +72,19 @@ def expected_labels(rows, state="enabled"):
 
 def read_again(exporter):
     """Has the hardware read again, and waits for it."""
-    before = samples(exporter, "devicetree_snapshot_timestamp_seconds")
+
+    def read_at():
+        return samples(exporter.metrics(), "devicetree_snapshot_timestamp_seconds")
+
+    before = read_at()
     exporter.send_signal(signal.SIGHUP)
-    wait_until(lambda: samples(exporter, "devicetree_snapshot_timestamp_seconds") != before, "a new snapshot")
+    wait_until(lambda: read_at() != before, "a new snapshot")
+
+
+def assert_every_collector_succeeds(exporter):
+    found = samples(exporter.metrics(), "devicetree_collector_success")
+    assert COLLECTORS <= {sample.labels["collector"] for sample in found}
+    assert [sample for sample in found if sample.value != 1] == []
 
 
 # Each host as a whole.
@@ -135,27 +101,27 @@ def test_the_fixture_itself_every_link_stays_in_the_sysfs_and_leads_somewhere(ma
 @pytest.mark.parametrize("board", HOSTS)
 def test_its_accelerators(make_host, board):
     with exporter_on(make_host(board)) as exporter:
-        assert accelerators(exporter) == expected(board)
+        assert accelerators(exporter.metrics()) == expected(board)
 
 
 @pytest.mark.parametrize("state", ["described", *LADDER])
 @pytest.mark.parametrize("board", HOSTS)
 def test_its_labels_at_each_state(make_host, board, state):
     with exporter_on(make_host(board), f"--labels.accelerator-state={state}") as exporter:
-        assert accelerator_labels(exporter) == expected_labels(expected(board), state)
+        assert accelerator_labels(exporter.metrics()) == expected_labels(expected(board), state)
 
 
 @pytest.mark.parametrize("board", HOSTS)
 def test_enabled_is_the_default_state(make_host, board):
     with exporter_on(make_host(board)) as exporter:
-        assert accelerator_labels(exporter) == expected_labels(expected(board))
+        assert accelerator_labels(exporter.metrics()) == expected_labels(expected(board))
 
 
 @pytest.mark.parametrize("board", HOSTS)
 def test_the_label_key_of_each_accelerator_is_a_label(make_host, board):
     with exporter_on(make_host(board)) as exporter:
-        labels = node_labels(exporter)
-        for sample in samples(exporter, "accelerator_info"):
+        labels = node_labels(exporter.metrics())
+        for sample in samples(exporter.metrics(), "accelerator_info"):
             key = sample.labels.get("label_key", "")
             assert (key in labels) == (sample.labels["kind"] != "display"), sample
 
@@ -163,15 +129,13 @@ def test_the_label_key_of_each_accelerator_is_a_label(make_host, board):
 @pytest.mark.parametrize("board", HOSTS)
 def test_a_bus_that_is_absent_is_no_failure(make_host, board):
     with exporter_on(make_host(board)) as exporter:
-        success = {s.labels["collector"]: s.value for s in samples(exporter, "devicetree_collector_success")}
-        assert COLLECTORS <= set(success)
-        assert set(success.values()) == {1}
+        assert_every_collector_succeeds(exporter)
 
 
 @pytest.mark.parametrize("board", HOSTS)
 def test_nothing_is_left_unrecognised(make_host, board):
     with exporter_on(make_host(board)) as exporter:
-        assert samples(exporter, "accelerator_unrecognised_info") == []
+        assert samples(exporter.metrics(), "accelerator_unrecognised_info") == []
 
 
 # PCI.
@@ -179,7 +143,7 @@ def test_nothing_is_left_unrecognised(make_host, board):
 
 def test_a_display_gives_no_label(make_host):
     with exporter_on(make_host("gpu-server")) as exporter:
-        names = " ".join(node_labels(exporter))
+        names = " ".join(node_labels(exporter.metrics()))
         assert "accelerator.gpu" in names
         for word in ("display", "aspeed", "pci1a03", "pciclass-0300"):
             assert word not in names
@@ -187,7 +151,7 @@ def test_a_display_gives_no_label(make_host):
 
 def test_pci_compatibles_are_labels(make_host):
     with exporter_on(make_host("gpu-server")) as exporter:
-        labels = node_labels(exporter)
+        labels = node_labels(exporter.metrics())
         for name in ("pci10de-2330", "pciclass-0302", "pci8086-37c8", "pci1ac1-89a", "pci1022-17f0"):
             assert labels.get(PREFIX + name) == "1", name
 
@@ -199,7 +163,7 @@ def test_the_revision_tells_the_xdna_generation(make_host, revision, model):
     sysfs = make_host("gpu-server")
     (sysfs / "bus/pci/devices/0000:c1:00.1/revision").write_text(f"0x{revision}\n")
     with exporter_on(sysfs) as exporter:
-        (npu,) = [row for row in accelerators(exporter) if row.kind == "npu"]
+        (npu,) = [row for row in accelerators(exporter.metrics()) if row.kind == "npu"]
         assert npu.model == (f"xdna-{model}" if model else "xdna")
 
 
@@ -243,16 +207,16 @@ def test_described_a_disabled_node(make_host):
     rows = with_steps(expected("rock-5b-host"), NPU, driver="-", enabled="0", bound="0", ready="0")
     for state in ("enabled", "described"):
         with exporter_on(sysfs, f"--labels.accelerator-state={state}") as exporter:
-            assert accelerators(exporter) == rows
-            assert accelerator_labels(exporter) == expected_labels(rows, state)
+            assert accelerators(exporter.metrics()) == rows
+            assert accelerator_labels(exporter.metrics()) == expected_labels(rows, state)
 
 
 def test_described_below_a_disabled_bus(make_host):
     sysfs = make_host("imx8mp-host")
     disable(sysfs, "soc@0")
     with exporter_on(sysfs) as exporter:
-        assert {row.enabled for row in accelerators(exporter)} == {"0"}
-        assert accelerator_labels(exporter) == {}
+        assert {row.enabled for row in accelerators(exporter.metrics())} == {"0"}
+        assert accelerator_labels(exporter.metrics()) == {}
 
 
 @pytest.mark.parametrize("off", CORES)
@@ -261,16 +225,16 @@ def test_one_disabled_core_leaves_the_npu_enabled(make_host, off):
     disable(sysfs, f"npu@{off}")
     remove(sysfs, f"bus/platform/devices/{off}.npu", f"devices/platform/{off}.npu")
     with exporter_on(sysfs) as exporter:
-        (npu,) = [row for row in accelerators(exporter) if row.kind == "npu"]
+        (npu,) = [row for row in accelerators(exporter.metrics()) if row.kind == "npu"]
         assert (npu.enabled, npu.bound, npu.ready, npu.driver) == ("1", "1", "1", "rocket")
-        assert accelerator_labels(exporter)["accelerator.npu.count"] == "1"
+        assert accelerator_labels(exporter.metrics())["accelerator.npu.count"] == "1"
 
 
 def test_enabled_without_a_driver(make_host):
     sysfs = make_host("rock-5b-host")
     remove(sysfs, "devices/platform/fb000000.gpu/driver", "class/drm/card1", "class/drm/renderD128")
     with exporter_on(sysfs) as exporter:
-        assert accelerators(exporter) == with_steps(
+        assert accelerators(exporter.metrics()) == with_steps(
             expected("rock-5b-host"), GPU, driver="-", bound="0", ready="0"
         )
 
@@ -292,14 +256,14 @@ def test_bound_without_its_interface(make_host, board, entry, addresses):
     for address in addresses:
         rows = with_steps(rows, address, ready="0")
     with exporter_on(sysfs) as exporter:
-        assert accelerators(exporter) == rows
+        assert accelerators(exporter.metrics()) == rows
 
 
 def test_another_devices_render_node_makes_no_core_ready(make_host):
     sysfs = make_host("imx8mp-host")
     (sysfs / "devices/platform/etnaviv/driver").unlink()  # now some other platform device
     with exporter_on(sysfs) as exporter:
-        assert {row.ready for row in accelerators(exporter)} == {"0"}
+        assert {row.ready for row in accelerators(exporter.metrics())} == {"0"}
 
 
 @pytest.mark.parametrize("driver", ["vfio-pci", "pci-stub"])
@@ -309,7 +273,7 @@ def test_given_away_is_not_bound(make_host, driver):
     link.unlink()
     link.symlink_to(f"../../../../bus/pci/drivers/{driver}")
     with exporter_on(sysfs) as exporter:
-        (gpu,) = [row for row in accelerators(exporter) if row.address == "0000:98:00.0"]
+        (gpu,) = [row for row in accelerators(exporter.metrics()) if row.address == "0000:98:00.0"]
         assert (gpu.driver, gpu.enabled, gpu.bound, gpu.ready) == (driver, "1", "0", "0")
 
 
@@ -326,7 +290,7 @@ def test_with_path_dev_ready_needs_the_device_node(make_host, tmp_path, board, a
 
     def ready():
         with exporter_on(sysfs, f"--path.dev={dev}") as exporter:
-            return {row.address: row.ready for row in accelerators(exporter)}[address]
+            return {row.address: row.ready for row in accelerators(exporter.metrics())}[address]
 
     (dev / node).parent.mkdir(parents=True)
     assert ready() == "0"
@@ -341,12 +305,12 @@ def test_a_coral_that_changes_its_id_keeps_its_labels(make_host):
     sysfs = make_host("usb-host")
     stick = sysfs / "bus/usb/devices/1-1.2"
     with exporter_on(sysfs) as exporter:
-        before, rows = node_labels(exporter), accelerators(exporter)
+        before, rows = node_labels(exporter.metrics()), accelerators(exporter.metrics())
         (stick / "idVendor").write_text("18d1\n")
         (stick / "idProduct").write_text("9302\n")
         read_again(exporter)
-        assert node_labels(exporter) == before
-        assert accelerators(exporter) == rows
+        assert node_labels(exporter.metrics()) == before
+        assert accelerators(exporter.metrics()) == rows
 
 
 def test_a_program_that_uses_a_stick_changes_no_label(make_host):
@@ -354,10 +318,10 @@ def test_a_program_that_uses_a_stick_changes_no_label(make_host):
     sysfs = make_host("usb-host")
     interface = sysfs / "bus/usb/devices/1-1.2:1.0"
     with exporter_on(sysfs) as exporter:
-        before = node_labels(exporter)
+        before = node_labels(exporter.metrics())
         (interface / "driver").symlink_to("../../../../../../../bus/usb/drivers/usbfs")
         read_again(exporter)
-        assert node_labels(exporter) == before
+        assert node_labels(exporter.metrics()) == before
 
 
 # Never flap.
@@ -366,25 +330,25 @@ def test_a_program_that_uses_a_stick_changes_no_label(make_host):
 def test_an_unplugged_stick_leaves_the_metrics_at_once_and_the_labels_after_the_delay(make_host):
     sysfs = make_host("usb-host")
     with exporter_on(sysfs, "--labels.removal-delay=2s") as exporter:
-        assert "accelerator.vpu" in accelerator_labels(exporter)
+        assert "accelerator.vpu" in accelerator_labels(exporter.metrics())
         remove(sysfs, "bus/usb/devices/1-3", "bus/usb/devices/1-3:1.0")
         read_again(exporter)
-        assert [row.kind for row in accelerators(exporter)] == ["tpu"]
-        assert "accelerator.vpu" in accelerator_labels(exporter)
-        wait_until(lambda: "accelerator.vpu" not in accelerator_labels(exporter), "the label to go")
+        assert [row.kind for row in accelerators(exporter.metrics())] == ["tpu"]
+        assert "accelerator.vpu" in accelerator_labels(exporter.metrics())
+        wait_until(lambda: "accelerator.vpu" not in accelerator_labels(exporter.metrics()), "the label to go")
 
 
 def test_a_stick_that_comes_back_within_the_delay_loses_no_label(make_host):
     sysfs = make_host("usb-host")
     with exporter_on(sysfs) as exporter:
-        before, rows = node_labels(exporter), accelerators(exporter)
+        before, rows = node_labels(exporter.metrics()), accelerators(exporter.metrics())
         (sysfs / "bus/usb/devices/1-3").rename(sysfs / "away")
         read_again(exporter)
-        assert node_labels(exporter) == before
+        assert node_labels(exporter.metrics()) == before
         (sysfs / "away").rename(sysfs / "bus/usb/devices/1-3")
         read_again(exporter)
-        assert node_labels(exporter) == before
-        assert accelerators(exporter) == rows
+        assert node_labels(exporter.metrics()) == before
+        assert accelerators(exporter.metrics()) == rows
 
 
 @pytest.mark.parametrize("board, bus", [("gpu-server", "pci"), ("usb-host", "usb")])
@@ -393,18 +357,18 @@ def test_a_bus_that_cannot_be_read_keeps_its_accelerators(make_host, board, bus)
     devices = sysfs / f"bus/{bus}/devices"
     success = f'devicetree_collector_success{{collector="{bus}"}}'
     with exporter_on(sysfs, "--labels.removal-delay=0s") as exporter:
-        before = node_labels(exporter)
+        before = node_labels(exporter.metrics())
         devices.rename(devices.with_name("away"))
         devices.symlink_to("devices")  # ELOOP, which root gets too
         exporter.send_signal(signal.SIGHUP)
         wait_until(lambda: f"{success} 0\n" in exporter.metrics(), "a failed collector")
-        assert accelerators(exporter) == expected(board)
-        assert node_labels(exporter) == before
+        assert accelerators(exporter.metrics()) == expected(board)
+        assert node_labels(exporter.metrics()) == before
         devices.unlink()
         devices.with_name("away").rename(devices)
         exporter.send_signal(signal.SIGHUP)
         wait_until(lambda: f"{success} 1\n" in exporter.metrics(), "a collector that works again")
-        assert accelerators(exporter) == expected(board)
+        assert accelerators(exporter.metrics()) == expected(board)
 
 
 # Other projects' fixtures.
@@ -427,10 +391,9 @@ def test_node_exporters_fixture_has_no_accelerator(tmp_path):
     sysfs = foreign(foreign_fixtures.node_exporter, tmp_path)
     assert len(list((sysfs / "bus/pci/devices").iterdir())) == 3
     with exporter_on(sysfs) as exporter:
-        assert accelerators(exporter) == []
-        assert accelerator_labels(exporter) == {}
-        assert samples(exporter, "devicetree_collector_success")
-        assert {sample.value for sample in samples(exporter, "devicetree_collector_success")} == {1}
+        assert accelerators(exporter.metrics()) == []
+        assert accelerator_labels(exporter.metrics()) == {}
+        assert_every_collector_succeeds(exporter)
 
 
 def test_nfds_fixture_has_a_bmcs_display_and_quickassist(tmp_path):
@@ -439,5 +402,5 @@ def test_nfds_fixture_has_a_bmcs_display_and_quickassist(tmp_path):
     assert len(list((sysfs / "bus/pci/devices").iterdir())) == 11
     rows = expected_rows(NFD)
     with exporter_on(sysfs) as exporter:
-        assert accelerators(exporter) == rows
-        assert accelerator_labels(exporter) == expected_labels(rows)
+        assert accelerators(exporter.metrics()) == rows
+        assert accelerator_labels(exporter.metrics()) == expected_labels(rows)

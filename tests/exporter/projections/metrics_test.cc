@@ -75,12 +75,13 @@ TEST(Metrics, HaveHelpAndTypeOnceForEachFamily) {
 TEST(Metrics, SayHowEachCollectorFared) {
   Inventory inventory;
   inventory.read_at = std::chrono::system_clock::time_point(std::chrono::milliseconds(1500));
-  inventory.collectors = {{"devicetree", true, std::chrono::milliseconds(250), {}},
-                          {"pci", false, std::chrono::milliseconds(500), {"broken"}}};
+  inventory.collectors = {{"devicetree", true, std::chrono::milliseconds(250), 0, {}},
+                          {"pci", false, std::chrono::milliseconds(500), 3, {"broken"}}};
   const std::string text = Metrics(inventory);
   EXPECT_THAT(text, HasSubstr("devicetree_collector_success{collector=\"devicetree\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("devicetree_collector_success{collector=\"pci\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("devicetree_collector_duration_seconds{collector=\"pci\"} 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("devicetree_collector_skipped_devices{collector=\"pci\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("\ndevicetree_snapshot_timestamp_seconds 1.5\n"));
 }
 

@@ -1,0 +1,209 @@
+#include "exporter/service.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "exporter/build_info.h"
+#include "exporter/collect.h"
+#include "exporter/departures.h"
+#include "exporter/process_stats.h"
+#include "exporter/projections/labels.h"
+#include "exporter/projections/metrics.h"
+#include "exporter/sinks/http_server.h"
+#include "exporter/uevents.h"
+
+namespace exporter {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kDone = 0;
+constexpr int kRuntimeFailure = 1;
+constexpr std::chrono::milliseconds kShutdownPatience{500};
+
+// Events come in bursts (a card is a dozen of them): the hardware is read once
+// they have been quiet for kQuiet, and after kMostDelay in any case.
+constexpr std::chrono::milliseconds kQuiet{200};
+constexpr std::chrono::milliseconds kMostDelay{1000};
+
+constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
+constexpr const char* kPlainType = "text/plain; charset=utf-8";
+constexpr const char* kHtmlType = "text/html; charset=utf-8";
+
+// Buses on which a devicetree node, a card or a stick can be an accelerator; the
+// classes of the catalogue come to these.
+constexpr std::array kHardwareSubsystems = {"amba", "host1x", "i2c", "pci",
+                                            "platform", "rpmsg", "spi", "usb"};
+
+std::set<std::string, std::less<>> WatchedSubsystems(const Catalogue& catalogue) {
+  const std::vector<std::string> classes = InterfaceClasses(catalogue);
+  std::set<std::string, std::less<>> watched(classes.begin(), classes.end());
+  watched.insert(kHardwareSubsystems.begin(), kHardwareSubsystems.end());
+  return watched;
+}
+
+class Service {
+ public:
+  Service(const Options& options, const Catalogue& catalogue, const Log& log,
+          Inventory inventory, dt::Result<UeventSocket> uevents)
+      : options_(options),
+        catalogue_(catalogue),
+        log_(log),
+        inventory_(std::move(inventory)),
+        uevents_(std::move(uevents)) {}
+
+  int Run(int signals) {
+    std::string error;
+    server_ = HttpServer::Start(options_.listen_addresses, ToPages(), &error);
+    if (server_ == nullptr) {
+      std::cerr << "devicetree-exporter: " << error << "\n";
+      return kRuntimeFailure;
+    }
+    for (const std::string& address : server_->addresses()) {
+      log_.Write(LogLevel::kInfo, "Listening", {{"address", address}});
+    }
+    if (!uevents_) {
+      log_.Write(LogLevel::kWarn,
+                 "The kernel's hardware events cannot be had; reading it regularly",
+                 {{"reason", uevents_.error().message},
+                  {"seconds", std::to_string(std::lround(options_.refresh_interval.count()))}});
+    }
+    ScheduleRefresh();
+    Loop(signals);
+    log_.Write(LogLevel::kInfo, "Stopping");
+    // A peer that holds its connection does not hold us.
+    if (!server_->Stop(kShutdownPatience)) std::_Exit(kDone);
+    return kDone;
+  }
+
+ private:
+  Pages ToPages() const {
+    const LabelReport labels = ToLabels(inventory_, options_.labels, departures_.accelerators());
+    const std::string& metrics = options_.telemetry_path;
+    Pages pages;
+    pages.emplace("/", Page{kHtmlType,
+                            PreparedBody("<!DOCTYPE html>\n<html lang=\"en\"><head><title>"
+                                         "devicetree-exporter</title></head>\n<body><h1>"
+                                         "devicetree-exporter</h1><p><a href=\"" +
+                                         metrics + "\">Metrics</a></p></body></html>\n"),
+                            nullptr});
+    pages.emplace("/-/healthy", Page{kPlainType, PreparedBody("Healthy.\n"), nullptr});
+    pages.emplace("/-/ready", Page{kPlainType, PreparedBody("Ready.\n"), nullptr});
+    pages.insert_or_assign(
+        metrics,
+        Page{kMetricsType, PreparedBody(ToInventoryMetrics(inventory_, labels, kBuildInfo)),
+             [] { return ToProcessMetrics(ReadProcessStats()); }});
+    return pages;
+  }
+
+  void ScheduleRefresh() {
+    read_at_.reset();
+    if (!uevents_ && options_.refresh_interval.count() > 0) {
+      read_at_ = Clock::now() +
+                 std::chrono::duration_cast<Clock::duration>(options_.refresh_interval);
+    }
+  }
+
+  void ReadHardware() {
+    const Inventory before = std::move(inventory_);
+    inventory_ = Collect(options_.paths, catalogue_, options_.disabled_collectors, &before);
+    departures_.Update(before, inventory_, options_.labels, Clock::now(),
+                       std::chrono::duration_cast<Clock::duration>(options_.removal_delay));
+    LogProblems(log_, inventory_, &before);
+    server_->Publish(ToPages());
+    burst_began_.reset();
+    ScheduleRefresh();
+  }
+
+  void TakeEvents() {
+    if (!uevents_->Drain(subsystems_)) return;
+    const Clock::time_point now = Clock::now();
+    if (!burst_began_) burst_began_ = now;
+    read_at_ = std::min<Clock::time_point>(now + kQuiet, *burst_began_ + kMostDelay);
+  }
+
+  // Milliseconds until the next thing that is due; -1 if there is none.
+  int Timeout() const {
+    std::optional<Clock::time_point> due = read_at_;
+    if (const auto expiry = departures_.next_expiry(); expiry && (!due || *expiry < *due)) {
+      due = expiry;
+    }
+    if (!due) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
+    return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1'000'000'000));
+  }
+
+  void Loop(int signals) {
+    for (;;) {
+      std::array<pollfd, 2> waited = {pollfd{signals, POLLIN, 0},
+                                      pollfd{uevents_ ? uevents_->fd() : -1, POLLIN, 0}};
+      if (poll(waited.data(), waited.size(), Timeout()) < 0) continue;  // EINTR
+      if (waited[0].revents != 0) {
+        signalfd_siginfo signal{};
+        if (read(signals, &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) return;
+        if (signal.ssi_signo != SIGHUP) return;
+        ReadHardware();
+        log_.Write(LogLevel::kInfo, "Read the hardware again");
+      }
+      if (waited[1].revents != 0) TakeEvents();
+      const Clock::time_point now = Clock::now();
+      if (read_at_ && *read_at_ <= now) ReadHardware();
+      if (const auto expiry = departures_.next_expiry(); expiry && *expiry <= now) {
+        departures_.Expire(now);
+        server_->Publish(ToPages());
+      }
+    }
+  }
+
+  const Options& options_;
+  const Catalogue& catalogue_;
+  const Log& log_;
+  const std::set<std::string, std::less<>> subsystems_ = WatchedSubsystems(catalogue_);
+  Inventory inventory_;
+  const dt::Result<UeventSocket> uevents_;
+  Departures departures_;
+  std::unique_ptr<HttpServer> server_;
+  std::optional<Clock::time_point> read_at_;      // when the hardware is to be read next
+  std::optional<Clock::time_point> burst_began_;  // the first event not yet acted on
+};
+
+}  // namespace
+
+int Serve(const Options& options, const Catalogue& catalogue, const Log& log,
+          Inventory inventory, dt::Result<UeventSocket> uevents, int signals) {
+  return Service(options, catalogue, log, std::move(inventory), std::move(uevents)).Run(signals);
+}
+
+void LogProblems(const Log& log, const Inventory& inventory, const Inventory* before) {
+  std::set<std::string> standing;
+  if (before != nullptr) {
+    for (const CollectorReport& report : before->collectors) {
+      standing.insert(report.problems.begin(), report.problems.end());
+    }
+  }
+  for (const CollectorReport& report : inventory.collectors) {
+    for (const std::string& problem : report.problems) {
+      if (standing.contains(problem)) continue;
+      log.Write(report.success ? LogLevel::kWarn : LogLevel::kError,
+                report.success ? "A device cannot be read; its last good facts stay"
+                               : "A collector failed; its last good facts stay",
+                {{"collector", report.name}, {"problem", problem}});
+    }
+  }
+}
+
+}  // namespace exporter

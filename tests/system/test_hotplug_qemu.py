@@ -1,0 +1,295 @@
+"""Hotplug on a real kernel: PCI and USB devices come, go, and change their driver in a QEMU guest.
+
+The guest is Debian's arm64 kernel on QEMU's virt machine, as in test_live_tree_qemu.py: the same
+kernel, busybox and cross-built binary, in user space after 1.5 s where q35 takes several times as
+long (firmware, ACPI); and its PCI functions lie below a platform device, so that their sysfs
+paths are longer than a PC's. pciehp is built into that kernel.
+
+Environment: DTE_ARM64_BINARY, the cross-built static devicetree-exporter.
+
+Latencies are measured in the guest, in seconds of its own clock: from the kernel's uevent, as a
+logger of its own sees it, to the end of the first scrape that shows the change. They are printed
+(pytest -rP) and stand in the JUnit file.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+
+import pytest
+
+import qemu
+from exporter import request, wait_until
+from scraped import Row, accelerators, node_labels, samples
+
+LIMIT_SECONDS = 2  # after the uevent
+QUIET_SECONDS = 6
+ROOT_PORT, VIRTIO_GPU, XHCI = "0000:00:01.0", "0000:00:02.0", "0000:00:03.0"
+HOT = "0000:01:00.0"  # behind the root port
+STICK = "1-2"  # the keyboard is 1-1
+DEVICES = [
+    "-device", "pcie-root-port,id=port0,chassis=1,slot=1,addr=01.0",
+    "-device", "virtio-gpu-pci,addr=02.0",
+    "-device", "qemu-xhci,id=xhci,addr=03.0",
+    "-device", "usb-kbd,bus=xhci.0,port=1",
+    "-chardev", "null,id=null",
+]  # fmt: skip
+# So that a USB device that QEMU has is an accelerator: its serial adapter, 0403:6001.
+CATALOGUE = """\
+version: 1
+accelerators:
+  - compatibles: ["usb403,6001"]
+    kind: tpu
+    vendor: acme
+    model: stick
+"""
+# For `uevent`: when, what, which device.
+STAMP = 'read -r up rest </proc/uptime; echo "$up $ACTION $DEVPATH" >>/tmp/uevents\n'
+# until.sh present|absent REGEX [PREFIX...]: scrapes until the body has REGEX, or not; prints the
+# uptime then. PREFIX is what runs wget, such as nsenter.
+UNTIL = """\
+want=$1 regex=$2 tries=0; shift 2
+while [ $tries -lt 400 ]; do
+  if body=$("$@" wget -qO- http://127.0.0.1:9931/metrics); then
+    echo "$body" | grep -q "$regex" && now=present || now=absent
+    [ $now = $want ] && { read -r up rest </proc/uptime; echo $up; exit 0; }
+  fi
+  tries=$((tries + 1)); usleep 50000
+done
+exit 1
+"""
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory):
+    binary = os.environ.get("DTE_ARM64_BINARY")
+    assert binary, "DTE_ARM64_BINARY is not set: the path of the static arm64 devicetree-exporter"
+    booted = qemu.boot(
+        pathlib.Path(binary),
+        None,
+        tmp_path_factory.mktemp("guest"),
+        ["id -u"],
+        "--catalogue.file=/catalogue.yaml >/tmp/log 2>&1",
+        devices=DEVICES,
+        modules=["virtio_pci", "virtio-gpu", "xhci-pci", "usbhid", "hid-generic"],
+        spare_modules=["bochs"],
+        files={"/catalogue.yaml": CATALOGUE, "/stamp.sh": STAMP, "/until.sh": UNTIL},
+    )
+    with booted as guest:
+        root(guest, "uevent sh /stamp.sh >/dev/null 2>&1 &")
+        wait_until(lambda: scrape(guest), "a scrape", qemu.DEADLINE_SECONDS)
+        print(root(guest, "ls -l /sys/bus/pci/devices/*/driver /sys/bus/usb/devices/*/driver"))
+        yield guest
+
+
+def root(guest, command):
+    """What the command writes; it must succeed."""
+    result = guest.root(command)
+    assert result.exit_code == 0, f"{command}: {result.output}\nthe log: {guest.root('cat /tmp/log').output}"
+    return result.output.strip()
+
+
+def scrape(guest):
+    """The body of /metrics as the host gets it; None while nothing listens."""
+    with contextlib.suppress(OSError):
+        answer = request("127.0.0.1", guest.port, "GET", "/metrics", seconds=30)
+        assert answer.status == 200
+        return answer.body.decode()
+
+
+def row(guest, address):
+    found = [row for row in accelerators(scrape(guest)) if row.address == address]
+    return found[0] if found else None
+
+
+def sysfs(guest, path):
+    """A link's last part, or a file's text; "-" for what is not there, and for no NUMA node."""
+    path = f"/sys/bus/{path}"
+    text = root(guest, f"if [ -L {path} ]; then readlink {path}; elif [ -e {path} ]; then cat {path}; fi")
+    return "-" if text in ("", "-1") else text.rpartition("/")[2]
+
+
+def display(guest, address, vendor, **steps):
+    """The Row of a display that the guest's sysfs shows, with its driver of now."""
+    assert sysfs(guest, f"pci/devices/{address}/class") == "0x038000"
+    driver, numa = (sysfs(guest, f"pci/devices/{address}/{name}") for name in ("driver", "numa_node"))
+    steps = {"enabled": "1", "bound": "0", "ready": "0"} | steps
+    return Row("display", "pci", address, vendor, "-", "pciclass,0380", driver, numa, **steps)
+
+
+class Latency:
+    """latency(guest, action, device, ...) is seconds from that uevent to a scrape that shows it."""
+
+    def __init__(self, record_property):
+        self._record = record_property
+
+    def __call__(self, guest, what, uevent, want, regex, prefix=""):
+        """Waits. `uevent` is a regex on "ACTION DEVPATH"; the last such event counts."""
+        seen = float(root(guest, f"sh /until.sh {want} '{regex}' {prefix}"))
+        events = re.findall(rf"^([\d.]+) {uevent}$", root(guest, "cat /tmp/uevents"), re.MULTILINE)
+        assert events, f"no uevent {uevent}: {root(guest, 'cat /tmp/uevents')}"
+        seconds = seen - float(events[-1])
+        self._record(f"{what}, seconds", f"{seconds:.2f}")
+        print(f"{what}: {seconds:.2f} s after the uevent")
+        assert seconds <= LIMIT_SECONDS
+        return seconds
+
+
+@pytest.fixture
+def latency(guest, record_property):
+    root(guest, ": >/tmp/uevents")
+    return Latency(record_property)
+
+
+@contextlib.contextmanager
+def plugged(guest, driver, **properties):
+    """A device that QEMU adds and, at the latest at the end, takes away."""
+    guest.qmp("device_add", driver=driver, id="hot", **properties)
+    try:
+        yield
+    finally:
+        unplug(guest)
+
+
+def unplug(guest):
+    """Returns when the guest's kernel has let go, 5 s after a request for PCI, and QEMU has too."""
+
+    def is_in_qemu():
+        return any(entry["name"] == "hot" for entry in guest.qmp("qom-list", path="/machine/peripheral"))
+
+    def has_memory():  # QEMU frees it a little later, and aborts when it is plugged again before
+        return "bochs" in guest.qmp("human-monitor-command", **{"command-line": "info ramblock"})
+
+    if is_in_qemu():
+        guest.qmp("device_del", id="hot")
+    wait_until(lambda: not is_in_qemu() and not has_memory(), "QEMU to let go", qemu.DEADLINE_SECONDS)
+    gone = f"[ ! -e /sys/bus/pci/devices/{HOT} ] && [ ! -e /sys/bus/usb/devices/{STICK} ]"
+    wait_until(lambda: guest.root(gone).exit_code == 0, "the device to go", qemu.DEADLINE_SECONDS)
+
+
+def bochs(guest):
+    return plugged(guest, "bochs-display", bus="port0", romfile="")
+
+
+def stick(guest):
+    return plugged(guest, "usb-serial", bus="xhci.0", port="2", chardev="null", **{"always-plugged": True})
+
+
+def has(address, step="info", value="1"):
+    """A basic regex on the body."""
+    return f'^accelerator_{step}{{.*address="{address}".*}} {value}$'
+
+
+# Without plugging.
+
+
+def test_the_exporter_has_no_privilege(guest):
+    status = root(guest, "cat /proc/$(pidof devicetree-exporter)/status")
+    assert re.search(r"^Uid:\s+65534\s+65534\s+65534\s+65534$", status, re.MULTILINE)
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+
+
+def test_cold_devices_are_as_the_guests_sysfs_says(guest):
+    assert sysfs(guest, f"pci/devices/{ROOT_PORT}/driver") == "pcieport"
+    assert sysfs(guest, f"pci/devices/{XHCI}/driver") == "xhci_hcd"
+    assert sysfs(guest, "usb/devices/1-1:1.0/driver") == "usbhid"
+    assert sysfs(guest, f"pci/devices/{VIRTIO_GPU}/driver") == "virtio-pci"
+    cold = display(guest, VIRTIO_GPU, "red-hat", bound="1", ready="1")
+    assert accelerators(scrape(guest)) == [cold]
+
+
+def test_nothing_is_read_again_while_nothing_happens(guest):
+    read_at = samples(scrape(guest), "devicetree_snapshot_timestamp_seconds")
+    assert read_at
+    root(guest, f"sleep {QUIET_SECONDS}")
+    assert samples(scrape(guest), "devicetree_snapshot_timestamp_seconds") == read_at
+
+
+# PCI.
+
+
+def test_a_hotplugged_function_comes_and_goes(guest, latency):
+    with bochs(guest):
+        latency(guest, "PCI device_add", f"add .*/{HOT}", "present", has(HOT))
+        assert row(guest, HOT) == display(guest, HOT, "-")
+        unplug(guest)
+        latency(guest, "PCI device_del", f"remove .*/{HOT}", "absent", has(HOT))
+    assert [found.address for found in accelerators(scrape(guest))] == [VIRTIO_GPU]
+
+
+def test_a_driver_that_is_loaded_later(guest, latency):
+    with bochs(guest):
+        root(guest, f"sh /until.sh present '{has(HOT, 'bound', 0)}'")
+        root(guest, "insmod /modules/bochs.ko")
+        try:
+            latency(guest, "insmod", f"bind .*/{HOT}", "present", has(HOT, "bound"))
+            assert row(guest, HOT) == display(guest, HOT, "-", bound="1", ready="1")
+            assert row(guest, HOT).driver == "bochs-drm"
+        finally:
+            unplug(guest)
+            root(guest, "rmmod bochs")
+
+
+def test_unbind_and_bind(guest, latency):
+    driver = "/sys/bus/pci/drivers/virtio-pci"
+    root(guest, f"echo {VIRTIO_GPU} >{driver}/unbind")
+    try:
+        latency(guest, "unbind", f"unbind .*/{VIRTIO_GPU}", "present", has(VIRTIO_GPU, "bound", 0))
+        assert row(guest, VIRTIO_GPU) == display(guest, VIRTIO_GPU, "red-hat")
+    finally:
+        root(guest, f"echo {VIRTIO_GPU} >{driver}/bind")
+    latency(guest, "bind", f"bind .*/{VIRTIO_GPU}", "present", has(VIRTIO_GPU, "bound"))
+    assert row(guest, VIRTIO_GPU) == display(guest, VIRTIO_GPU, "red-hat", bound="1", ready="1")
+
+
+# USB.
+
+
+def test_a_usb_stick_comes_and_goes(guest, latency):
+    with stick(guest):
+        latency(guest, "USB device_add", f"add .*/{STICK}", "present", has(STICK))
+        found = row(guest, STICK)
+        assert found[:6] == ("tpu", "usb", STICK, "acme", "stick", "usb403,6001")
+        assert found.enabled == "1"
+        assert "beta.devicetree.org/accelerator.tpu" in node_labels(scrape(guest))
+        unplug(guest)
+        latency(guest, "USB device_del", f"remove .*/{STICK}", "absent", has(STICK))
+        # For --labels.removal-delay, 30 s.
+        assert "beta.devicetree.org/accelerator.tpu" in node_labels(scrape(guest))
+
+
+# In namespaces of its own.
+
+
+@contextlib.contextmanager
+def exporter_in(guest, namespaces, flags=""):
+    """A second exporter; yields the prefix that enters its network namespace."""
+    command = f'exec {qemu.EXPORTER} --catalogue.file=/catalogue.yaml {flags} >/tmp/log2 2>&1'
+    if "-U" not in namespaces:  # there it has no other user than the one that is mapped
+        command = f'exec su -s /bin/sh nobody -c "{command}"'
+    started = f"unshare {namespaces} sh -c 'ip link set lo up; {command}' >/dev/null 2>&1 & echo $!"
+    root(guest, ": >/tmp/log2; chmod 666 /tmp/log2")
+    pid = int(root(guest, started))
+    enter = f"nsenter -t {pid} -n"
+    try:
+        root(guest, f"sh /until.sh present ^process_start_time_seconds {enter}")
+        assert root(guest, f"readlink /proc/{pid}/ns/net") != root(guest, "readlink /proc/1/ns/net")
+        yield enter
+    finally:
+        guest.root(f"kill {pid}")
+
+
+def test_events_arrive_in_a_network_namespace_of_its_own(guest, latency):
+    with exporter_in(guest, "-n") as enter, bochs(guest):
+        latency(guest, "own network namespace", f"add .*/{HOT}", "present", has(HOT), enter)
+        unplug(guest)
+        latency(guest, "own network namespace, gone", f"remove .*/{HOT}", "absent", has(HOT), enter)
+
+
+def test_in_a_user_namespace_where_no_events_arrive_it_polls_and_says_so(guest):
+    with exporter_in(guest, "-U -r -n", "--refresh.interval=1s") as enter, bochs(guest):
+        root(guest, f"sh /until.sh present '{has(HOT)}' {enter}")
+        log = root(guest, "cat /tmp/log2")
+        assert re.search(r"uevent|event", log), log
+        assert "1s" in log or "refresh.interval" in log, log
