@@ -41,7 +41,7 @@ EntryType TypeOf(int directory, const dirent& entry) {
     if (fstatat(directory, entry.d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
       return EntryType::kOther;
     }
-    type = IFTODT(info.st_mode);
+    type = static_cast<unsigned char>(IFTODT(info.st_mode));
   }
   if (type == DT_REG) return EntryType::kFile;
   return type == DT_DIR ? EntryType::kDirectory : EntryType::kOther;
