@@ -56,8 +56,8 @@ std::optional<Error> CheckHeader(const void* fdt, std::size_t size) {
 // own walk takes to be as long as the blob says, whatever that is.
 Result<Property> PropertyAt(const void* fdt, int offset) {
   const std::size_t place = fdt_off_dt_struct(fdt) + static_cast<std::size_t>(offset);
-  const auto* property =
-      static_cast<const struct fdt_property*>(fdt_offset_ptr(fdt, offset, sizeof(struct fdt_property)));
+  const auto* property = static_cast<const struct fdt_property*>(
+      fdt_offset_ptr(fdt, offset, sizeof(struct fdt_property)));
   if (property == nullptr) return Malformed(AtByte(place) + "the property is cut off");
   const std::uint32_t length = fdt32_to_cpu(property->len);
   const int data_offset = offset + static_cast<int>(sizeof(struct fdt_property));
@@ -68,10 +68,9 @@ Result<Property> PropertyAt(const void* fdt, int offset) {
   }
   int name_length = 0;
   const std::uint32_t name_offset = fdt32_to_cpu(property->nameoff);
-  const char* name =
-      name_offset < fdt_size_dt_strings(fdt)
-          ? fdt_get_string(fdt, static_cast<int>(name_offset), &name_length)
-          : nullptr;
+  const char* name = name_offset < fdt_size_dt_strings(fdt)
+                         ? fdt_get_string(fdt, static_cast<int>(name_offset), &name_length)
+                         : nullptr;
   if (name == nullptr) {
     return Malformed(AtByte(place) + "the property's name is not inside the strings block");
   }
@@ -148,9 +147,9 @@ class Walk {
 
   std::optional<Error> TakeProperty(int offset) {
     if (!properties_allowed_) {
-      return At(offset, builder_.depth() == 0 ? std::string("a property outside of any node")
-                                              : builder_.CurrentPath() +
-                                                    ": a property after a child node");
+      return At(offset, builder_.depth() == 0
+                            ? std::string("a property outside of any node")
+                            : builder_.CurrentPath() + ": a property after a child node");
     }
     const Result<Property> property = PropertyAt(fdt_, offset);
     if (!property) return property.error();
@@ -172,8 +171,10 @@ class Walk {
 
 Result<Tree> ReadFdt(std::span<const std::byte> blob) {
   if (blob.size() < kHeaderBytes) {
-    return Malformed("byte 0: " + std::to_string(blob.size()) + " bytes; a devicetree blob has a "
-                     "header of " + std::to_string(kHeaderBytes));
+    return Malformed("byte 0: " + std::to_string(blob.size()) +
+                     " bytes; a devicetree blob has a "
+                     "header of " +
+                     std::to_string(kHeaderBytes));
   }
   if (blob.size() > kMaxFdtBytes) {
     return Malformed("byte 0: " + std::to_string(blob.size()) + " bytes; at most " +

@@ -12,7 +12,7 @@ constexpr std::uint64_t kOffsetBasis = 0xcbf29ce484222325;
 constexpr std::uint64_t kPrime = 0x100000001b3;
 
 constexpr std::array<std::string_view, 7> kFilledByFirmware = {
-    "__fixups__", "__local_fixups__", "__symbols__", "aliases",
+    "__fixups__", "__local_fixups__", "__symbols__",    "aliases",
     "chosen",     "memory",           "reserved-memory"};
 
 std::string_view StatusWord(const Tree& tree, const Node& node) {
@@ -33,8 +33,8 @@ std::uint64_t Fingerprint(const Tree& tree) {
   for (std::size_t i = 0; i < nodes.size();) {
     const Node& node = nodes[i];
     const bool at_top = i != 0 && node.parent == 0;
-    if (at_top && std::ranges::find(kFilledByFirmware, node.base_name()) !=
-                      kFilledByFirmware.end()) {
+    if (at_top &&
+        std::ranges::find(kFilledByFirmware, node.base_name()) != kFilledByFirmware.end()) {
       i = node.subtree_end;
       continue;
     }

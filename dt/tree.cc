@@ -28,8 +28,8 @@ std::string Number(std::size_t value, const char* unit) {
 bool KeepsProperty(bool in_aliases, std::string_view property_name) {
   // Linux gives every node of its live tree a property called name, which no blob has.
   if (in_aliases) return property_name != "name";
-  return property_name == "compatible" || property_name == "label" ||
-         property_name == "model" || property_name == "status";
+  return property_name == "compatible" || property_name == "label" || property_name == "model" ||
+         property_name == "status";
 }
 
 std::string_view ToString(Status status) {
@@ -181,9 +181,7 @@ std::string TreeBuilder::CurrentPath() const {
   return path.empty() ? "/" : path;
 }
 
-bool TreeBuilder::InAliases() const {
-  return open_.size() == 2 && Name(open_.back()) == "aliases";
-}
+bool TreeBuilder::InAliases() const { return open_.size() == 2 && Name(open_.back()) == "aliases"; }
 
 void TreeBuilder::RenameDuplicates(std::span<std::uint32_t> children) {
   const auto same = [&](std::uint32_t a, std::uint32_t b) { return Name(a) == Name(b); };
@@ -252,8 +250,8 @@ Tree TreeBuilder::Build() && {
       tree.properties_.push_back(Property{view(property.name, property.name_size),
                                           view(property.value, property.value_size)});
     }
-    const auto properties = std::ranges::subrange(
-        tree.properties_.begin() + node.first_property, tree.properties_.end());
+    const auto properties = std::ranges::subrange(tree.properties_.begin() + node.first_property,
+                                                  tree.properties_.end());
     if (!std::ranges::is_sorted(properties, {}, &Property::name)) {
       std::ranges::stable_sort(properties, {}, &Property::name);
     }

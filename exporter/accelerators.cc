@@ -46,10 +46,10 @@ std::string KindOfName(std::string_view base_name) {
 // A device as the catalogue sees it.
 struct Candidate {
   Bus bus;
-  std::vector<std::string> compatibles;          // most specific first
-  std::optional<std::string> node_name;          // devicetree: base name without digits
-  std::optional<std::string> revision;           // PCI: "10"
-  std::optional<std::string> subsystem_device;   // PCI: "004e"
+  std::vector<std::string> compatibles;         // most specific first
+  std::optional<std::string> node_name;         // devicetree: base name without digits
+  std::optional<std::string> revision;          // PCI: "10"
+  std::optional<std::string> subsystem_device;  // PCI: "004e"
 };
 
 struct Match {
@@ -74,8 +74,7 @@ std::optional<Match> Find(const Catalogue& catalogue, const Candidate& candidate
 
 bool IsDenied(const Catalogue& catalogue, const std::vector<std::string>& compatibles) {
   return std::ranges::any_of(catalogue.deny, [&](const std::string& pattern) {
-    return std::ranges::any_of(compatibles,
-                               [&](const std::string& c) { return Glob(pattern, c); });
+    return std::ranges::any_of(compatibles, [&](const std::string& c) { return Glob(pattern, c); });
   });
 }
 
@@ -109,8 +108,7 @@ class Finder {
                                  ? entry.compatibles.front()
                                  : match.compatible;
     const auto model = entry.models.find(accelerator.compatible);
-    accelerator.model =
-        model == entry.models.end() ? entry.model : std::optional(model->second);
+    accelerator.model = model == entry.models.end() ? entry.model : std::optional(model->second);
     return accelerator;
   }
 
@@ -236,8 +234,7 @@ class Finder {
       const std::optional<Match> match =
           Find(catalogue_, {Bus::kDevicetree, compatibles, name, std::nullopt, std::nullopt});
       if (match) {
-        Accelerator accelerator =
-            DevicetreeAccelerator(tree, node, *match, std::move(compatibles));
+        Accelerator accelerator = DevicetreeAccelerator(tree, node, *match, std::move(compatibles));
         (match->entry->one_per_machine ? one_per_machine[match->entry] : accelerators)
             .push_back(std::move(accelerator));
       } else if (node.enabled() && Contains(catalogue_.unrecognised_names, name) &&
@@ -253,9 +250,7 @@ class Finder {
   static Accelerator Merge(std::vector<Accelerator> nodes) {
     const auto by_address = [](const Accelerator& a) -> const std::string& { return a.address; };
     std::ranges::sort(nodes, {}, by_address);
-    const auto rungs = [](const Accelerator& a) {
-      return std::tuple(a.enabled, a.bound, a.ready);
-    };
+    const auto rungs = [](const Accelerator& a) { return std::tuple(a.enabled, a.bound, a.ready); };
     auto first = std::ranges::find_if(nodes, &Accelerator::enabled);
     if (first == nodes.end()) first = nodes.begin();
     const std::string address = first->address;
@@ -308,8 +303,8 @@ class Finder {
     const auto vendor = catalogue_.pci_vendors.find(Hex(function.vendor_id, 4));
     const bool known = vendor != catalogue_.pci_vendors.end();
     Accelerator accelerator;
-    accelerator.kind = rule->otherwise && !(known && vendor->second.makes_gpus) ? *rule->otherwise
-                                                                               : rule->kind;
+    accelerator.kind =
+        rule->otherwise && !(known && vendor->second.makes_gpus) ? *rule->otherwise : rule->kind;
     accelerator.bus = Bus::kPci;
     accelerator.address = function.address;
     if (known) accelerator.vendor = vendor->second.name;

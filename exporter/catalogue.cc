@@ -337,9 +337,9 @@ dt::Result<Catalogue> ParseCatalogue(std::string_view text, const std::string& f
   try {
     return Read(*document, file);
   } catch (const Refused& refused) {
-    return dt::Error{dt::ErrorCode::kMalformed,
-                     file + ":" + std::to_string(refused.at->line) + ":" +
-                         std::to_string(refused.at->column) + ": " + refused.why};
+    return dt::Error{dt::ErrorCode::kMalformed, file + ":" + std::to_string(refused.at->line) +
+                                                    ":" + std::to_string(refused.at->column) +
+                                                    ": " + refused.why};
   }
 }
 

@@ -40,14 +40,14 @@ struct CatalogueEntry {
   Bus bus = Bus::kDevicetree;
   std::string kind;
   std::string vendor;
-  std::optional<std::string> model;           // of every compatible without one in `models`
-  std::map<std::string, std::string> models;  // by compatible
+  std::optional<std::string> model;                // of every compatible without one in `models`
+  std::map<std::string, std::string> models;       // by compatible
   std::vector<std::string> node_names;             // empty: any; base name without digits
   std::vector<std::string> pci_revisions;          // empty: any; "0a"
   std::vector<std::string> pci_subsystem_devices;  // empty: any; "004e"
-  bool one_per_machine = false;     // unit: machine, all matches together are one device
-  std::optional<Interface> ready;   // wins over the driver's
-  std::string place;                // "accelerators.yaml:312"
+  bool one_per_machine = false;    // unit: machine, all matches together are one device
+  std::optional<Interface> ready;  // wins over the driver's
+  std::string place;               // "accelerators.yaml:312"
 };
 
 // What is taken for an accelerator by its PCI class alone.

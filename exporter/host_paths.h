@@ -9,8 +9,8 @@ namespace exporter {
 struct HostPaths {
   std::string sysfs = "/sys";    // --path.sysfs
   std::string procfs = "/proc";  // --path.procfs
-  std::string dev;              // --path.dev; empty: device nodes are not looked at
-  std::string devicetree;       // --path.devicetree: a directory or a blob; empty: the host's own
+  std::string dev;               // --path.dev; empty: device nodes are not looked at
+  std::string devicetree;        // --path.devicetree: a directory or a blob; empty: the host's own
 };
 
 }  // namespace exporter

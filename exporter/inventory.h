@@ -26,11 +26,11 @@ std::string_view ToString(Bus bus);
 // A PCI function. From the files of its directory in <sysfs>/bus/pci/devices;
 // Documentation/ABI/testing/sysfs-bus-pci.
 struct PciFunction {
-  std::string address;              // its name: "0000:01:00.0"
-  std::string device;               // its directory: "devices/pci0000:00/0000:01:00.0"
-  std::uint32_t class_code = 0;     // class: base class, subclass, interface: 0x030200
-  std::uint32_t vendor_id = 0;      // vendor
-  std::uint32_t device_id = 0;      // device
+  std::string address;           // its name: "0000:01:00.0"
+  std::string device;            // its directory: "devices/pci0000:00/0000:01:00.0"
+  std::uint32_t class_code = 0;  // class: base class, subclass, interface: 0x030200
+  std::uint32_t vendor_id = 0;   // vendor
+  std::uint32_t device_id = 0;   // device
   std::optional<std::uint32_t> subsystem_vendor_id;  // subsystem_vendor
   std::optional<std::uint32_t> subsystem_device_id;  // subsystem_device
   std::optional<std::uint32_t> revision;             // revision
@@ -41,8 +41,8 @@ struct PciFunction {
 
 // A USB device. From <sysfs>/bus/usb/devices; Documentation/ABI/stable/sysfs-bus-usb.
 struct UsbDevice {
-  std::string address;  // its port path, which is its name: "1-1.2"
-  std::string device;   // its directory
+  std::string address;                // its port path, which is its name: "1-1.2"
+  std::string device;                 // its directory
   std::uint32_t vendor_id = 0;        // idVendor
   std::uint32_t product_id = 0;       // idProduct
   std::optional<std::string> driver;  // of the first of its interfaces that has one
@@ -75,7 +75,7 @@ struct ClassDevice {
 struct Accelerator {
   std::string kind;  // "gpu"
   Bus bus = Bus::kDevicetree;
-  std::string address;  // devicetree path, PCI address or USB port path
+  std::string address;                // devicetree path, PCI address or USB port path
   std::optional<std::string> vendor;  // "nvidia"
   std::optional<std::string> model;
   std::string compatible;                // the one that the catalogue matched
@@ -103,11 +103,11 @@ struct UnrecognisedNode {
 
 // How one collector fared, in the terms of node_exporter's node_scrape_collector_*.
 struct CollectorReport {
-  std::string name;                        // "devicetree": flag, metric label and file name
-  bool success = false;                    // false: its part of the Inventory is the last good one
+  std::string name;      // "devicetree": flag, metric label and file name
+  bool success = false;  // false: its part of the Inventory is the last good one
   std::chrono::duration<double> duration{};  // wall time
-  std::size_t skipped_devices = 0;         // could not be read; their last good facts stay
-  std::vector<std::string> problems;       // one printable line each: where, what
+  std::size_t skipped_devices = 0;           // could not be read; their last good facts stay
+  std::vector<std::string> problems;         // one printable line each: where, what
 };
 
 struct Inventory {

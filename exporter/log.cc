@@ -26,8 +26,7 @@ std::string Now() {
   std::array<char, 32> date{};
   std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &utc);
   std::array<char, 48> text{};
-  std::snprintf(text.data(), text.size(), "%s.%03dZ", date.data(),
-                static_cast<int>(milliseconds));
+  std::snprintf(text.data(), text.size(), "%s.%03dZ", date.data(), static_cast<int>(milliseconds));
   return text.data();
 }
 
@@ -54,8 +53,8 @@ std::optional<LogLevel> ParseLogLevel(std::string_view word) {
 void Log::Write(LogLevel level, std::string_view message,
                 std::initializer_list<LogField> fields) const {
   if (level < least_) return;
-  std::string line = "time=" + Now() + " level=" +
-                     std::string(kShown[static_cast<std::size_t>(level)]) +
+  std::string line = "time=" + Now() +
+                     " level=" + std::string(kShown[static_cast<std::size_t>(level)]) +
                      " msg=" + Quoted(message);
   for (const LogField& field : fields) {
     line += " " + std::string(field.key) + "=" + Quoted(field.value);

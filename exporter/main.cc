@@ -52,7 +52,8 @@ dt::Result<Catalogue> LoadCatalogue(const std::string& file) {
   if (!built_in || file.empty()) return built_in;
   std::ifstream stream(file, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected a YAML file"};
+  if (!stream)
+    return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected a YAML file"};
   dt::Result<Catalogue> extra = ParseCatalogue(text, file);
   if (!extra) return extra;
   return Extend(std::move(built_in).value(), std::move(extra).value());
@@ -89,8 +90,7 @@ int Run(int argc, char** argv) {
   const dt::Result<Catalogue> catalogue = LoadCatalogue(options.catalogue_file);
   if (!catalogue) return Fail(kUsageError, "--catalogue.file: " + catalogue.error().message);
   dt::Result<UeventSocket> uevents = UeventSocket::Open();
-  Inventory inventory =
-      Collect(options.paths, *catalogue, options.disabled_collectors, nullptr);
+  Inventory inventory = Collect(options.paths, *catalogue, options.disabled_collectors, nullptr);
   if (!options.paths.devicetree.empty() && !inventory.devicetree_known) {
     for (const CollectorReport& report : inventory.collectors) {
       if (report.name != "devicetree") continue;

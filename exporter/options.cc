@@ -1,7 +1,6 @@
 #include "exporter/options.h"
 
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <array>
 #include <iterator>
@@ -100,8 +99,7 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
                "Print this node's labels on standard output and exit.");
 
   // CLI11 has no option whose value may be left out after a space: "" is everything.
-  app.add_option("--explain",
-                 options.explain,
+  app.add_option("--explain", options.explain,
                  "Say where labels and accelerators come from, and exit: all of them, or the one "
                  "of a label key, a compatible or an address.")
       ->expected(0, 1)
@@ -212,8 +210,8 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
     return UsageError(app, error.what());
   }
   if (version) {
-    return Exit{0, "devicetree-exporter, version " + build.version + " (revision: " +
-                       build.revision + ")\n  compiler: " + build.compiler + "\n"};
+    return Exit{0, "devicetree-exporter, version " + build.version +
+                       " (revision: " + build.revision + ")\n  compiler: " + build.compiler + "\n"};
   }
   options.labels.count_values = label_value == "count";
   options.labels.accelerator_state = static_cast<AcceleratorState>(

@@ -36,8 +36,7 @@ struct Exit {
   std::string text;  // for standard output if code is 0, else for standard error; whole lines
 };
 
-std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
-                                         const BuildInfo& build);
+std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv, const BuildInfo& build);
 
 }  // namespace exporter
 

@@ -11,13 +11,13 @@ namespace exporter {
 
 // A value that the kernel does not tell is left out.
 struct ProcessStats {
-  std::optional<double> cpu_seconds;                  // user and system
+  std::optional<double> cpu_seconds;  // user and system
   std::optional<std::uint64_t> open_fds;
-  std::optional<std::uint64_t> max_fds;               // soft limit; absent if unlimited
+  std::optional<std::uint64_t> max_fds;  // soft limit; absent if unlimited
   std::optional<std::uint64_t> virtual_memory_bytes;
   std::optional<std::uint64_t> virtual_memory_max_bytes;  // soft limit; absent if unlimited
   std::optional<std::uint64_t> resident_memory_bytes;
-  std::optional<double> start_time_seconds;           // since the epoch
+  std::optional<double> start_time_seconds;  // since the epoch
 };
 
 // Reads this process's own /proc/self, whatever --path.procfs says of the host's.

@@ -46,8 +46,8 @@ constexpr const char* kHtmlType = "text/html; charset=utf-8";
 
 // Buses on which a devicetree node, a card or a stick can be an accelerator; the
 // classes of the catalogue come to these.
-constexpr std::array kHardwareSubsystems = {"amba", "host1x", "i2c", "pci",
-                                            "platform", "rpmsg", "spi", "usb"};
+constexpr std::array kHardwareSubsystems = {"amba",     "host1x", "i2c", "pci",
+                                            "platform", "rpmsg",  "spi", "usb"};
 
 std::set<std::string, std::less<>> WatchedSubsystems(const Catalogue& catalogue) {
   const std::vector<std::string> classes = InterfaceClasses(catalogue);
@@ -58,8 +58,8 @@ std::set<std::string, std::less<>> WatchedSubsystems(const Catalogue& catalogue)
 
 class Service {
  public:
-  Service(const Options& options, const Catalogue& catalogue, const Log& log,
-          Inventory inventory, dt::Result<UeventSocket> uevents)
+  Service(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
+          dt::Result<UeventSocket> uevents)
       : options_(options),
         catalogue_(catalogue),
         log_(log),
@@ -113,8 +113,8 @@ class Service {
   void ScheduleRefresh() {
     read_at_.reset();
     if (!uevents_ && options_.refresh_interval.count() > 0) {
-      read_at_ = Clock::now() +
-                 std::chrono::duration_cast<Clock::duration>(options_.refresh_interval);
+      read_at_ =
+          Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.refresh_interval);
     }
   }
 
@@ -183,8 +183,8 @@ class Service {
 
 }  // namespace
 
-int Serve(const Options& options, const Catalogue& catalogue, const Log& log,
-          Inventory inventory, dt::Result<UeventSocket> uevents, int signals) {
+int Serve(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
+          dt::Result<UeventSocket> uevents, int signals) {
   return Service(options, catalogue, log, std::move(inventory), std::move(uevents)).Run(signals);
 }
 

@@ -15,8 +15,8 @@ namespace exporter {
 // which `signals`, a signalfd, tells. Returns the exit code once SIGTERM or SIGINT
 // came. REQUIRES: `uevents` was opened before the inventory was read, so that no
 // change is missed.
-int Serve(const Options& options, const Catalogue& catalogue, const Log& log,
-          Inventory inventory, dt::Result<UeventSocket> uevents, int signals);
+int Serve(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
+          dt::Result<UeventSocket> uevents, int signals);
 
 // Logs the problems that stand in `inventory` and did not in `before` (may be null).
 void LogProblems(const Log& log, const Inventory& inventory, const Inventory* before);

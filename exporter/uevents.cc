@@ -15,7 +15,7 @@
 namespace exporter {
 namespace {
 
-constexpr unsigned kKernelGroup = 1;  // 2 is udev's
+constexpr unsigned kKernelGroup = 1;            // 2 is udev's
 constexpr std::size_t kMaxMessageBytes = 8192;  // the kernel's are at most 2048 and a header
 
 // The initial user namespace maps all ids to themselves: "0 0 4294967295".
@@ -53,8 +53,8 @@ dt::Result<UeventSocket> UeventSocket::Open(std::string_view uid_map) {
     return dt::Error{dt::ErrorCode::kNotFound,
                      "this user namespace is not the initial one, and gets no uevents"};
   }
-  const int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                        NETLINK_KOBJECT_UEVENT);
+  const int fd =
+      socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = kKernelGroup;

@@ -140,8 +140,9 @@ Refused At(std::string_view text, std::size_t byte, std::string why) {
 
 YamlValue Parse(std::string_view text) {
   if (text.size() > kMaxYamlBytes) {
-    throw Refused{1, 1, std::to_string(text.size()) + " bytes; at most " +
-                            std::to_string(kMaxYamlBytes) + " expected"};
+    throw Refused{1, 1,
+                  std::to_string(text.size()) + " bytes; at most " + std::to_string(kMaxYamlBytes) +
+                      " expected"};
   }
   if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
     throw At(text, nul, "a NUL byte; text expected");
@@ -167,9 +168,9 @@ dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file) 
   try {
     return Parse(text);
   } catch (const Refused& refused) {
-    return dt::Error{dt::ErrorCode::kMalformed,
-                     file + ":" + std::to_string(refused.line) + ":" +
-                         std::to_string(refused.column) + ": " + refused.why};
+    return dt::Error{dt::ErrorCode::kMalformed, file + ":" + std::to_string(refused.line) + ":" +
+                                                    std::to_string(refused.column) + ": " +
+                                                    refused.why};
   }
 }
 

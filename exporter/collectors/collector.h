@@ -22,8 +22,7 @@ struct CollectorInput {
 // cannot be read keeps its last good facts, or is left out if it has none, and is
 // named in report->problems and counted in report->skipped_devices.
 using CollectFunction = std::optional<dt::Error> (*)(const CollectorInput& input,
-                                                     Inventory* inventory,
-                                                     CollectorReport* report);
+                                                     Inventory* inventory, CollectorReport* report);
 
 }  // namespace exporter
 

@@ -41,7 +41,8 @@ dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const std::strin
           devices->LinkName(name + "/driver")});
     }
   }
-  std::ranges::sort(found, {}, [](const DevicetreeDevice& d) { return std::tie(d.path, d.device); });
+  std::ranges::sort(found, {},
+                    [](const DevicetreeDevice& d) { return std::tie(d.path, d.device); });
   return found;
 }
 
@@ -81,8 +82,8 @@ dt::Result<std::vector<ClassDevice>> ReadClass(const HostPaths& paths,
       const std::size_t slash = above.rfind('/');
       if (slash == std::string::npos) break;  // "devices" itself
       const auto directory = SysfsDirectory::Open(paths.sysfs + "/" + above);
-      device.parents.push_back({above.substr(slash + 1),
-                                directory ? directory->LinkName("driver") : std::nullopt});
+      device.parents.push_back(
+          {above.substr(slash + 1), directory ? directory->LinkName("driver") : std::nullopt});
     }
     found.push_back(std::move(device));
   }

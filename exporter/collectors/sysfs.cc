@@ -99,9 +99,9 @@ dt::Result<std::int64_t> SysfsDirectory::ReadNumber(const std::string& name, int
   const auto [end, error] =
       std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
   if (error != std::errc() || end != digits.data() + digits.size()) {
-    return dt::Error{dt::ErrorCode::kMalformed,
-                     path_ + "/" + name + ": \"" + *text + "\"; expected a number of base " +
-                         std::to_string(base)};
+    return dt::Error{dt::ErrorCode::kMalformed, path_ + "/" + name + ": \"" + *text +
+                                                    "\"; expected a number of base " +
+                                                    std::to_string(base)};
   }
   return value;
 }

@@ -15,8 +15,7 @@ dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::strin
   if (!directory) return directory.error();
   UsbDevice device;
   device.address = address;
-  device.device =
-      DeviceDirectory(devices.LinkTarget(address), std::string(kPlace) + "/" + address);
+  device.device = DeviceDirectory(devices.LinkTarget(address), std::string(kPlace) + "/" + address);
   for (const auto& [name, field] :
        {std::pair{"idVendor", &device.vendor_id}, {"idProduct", &device.product_id}}) {
     const dt::Result<std::int64_t> value = directory->ReadNumber(name, 16);

@@ -14,7 +14,8 @@ std::string Section(const std::string& heading, const std::string& lines) {
 
 std::string Explain(const Accelerator& accelerator, const std::string& key) {
   const auto rung = [](const char* name, bool reached, const std::string& reason) {
-    return std::string("    ") + (reached ? "[x] " : "[ ] ") + name + ": " + Printable(reason) + "\n";
+    return std::string("    ") + (reached ? "[x] " : "[ ] ") + name + ": " + Printable(reason) +
+           "\n";
   };
   std::string text = "  " + Printable(accelerator.address) + "  " + accelerator.kind;
   if (accelerator.vendor) text += " " + *accelerator.vendor;
@@ -53,9 +54,8 @@ std::optional<std::string> ToExplanation(const Inventory& inventory, const Label
   std::string no_label_lines;
   for (const NodeCompatible& entry : labels.compatibles) {
     if (!entry.label_key.empty() || !concerns(entry.compatible)) continue;
-    const bool rejected =
-        std::ranges::find(labels.rejected, entry.compatible, &RejectedLabel::compatible) !=
-        labels.rejected.end();
+    const bool rejected = std::ranges::find(labels.rejected, entry.compatible,
+                                            &RejectedLabel::compatible) != labels.rejected.end();
     if (rejected) continue;
     const auto node = std::ranges::find(labels.designated, entry.path, &DesignatedNode::path);
     const bool disabled = node != labels.designated.end() && !node->enabled;
@@ -84,11 +84,10 @@ std::optional<std::string> ToExplanation(const Inventory& inventory, const Label
     unrecognised_lines += "  " + Printable(node.path) + ": " + Printable(node.compatible) + "\n";
   }
 
-  std::string text = Section("Labels:", label_lines) +
-                     Section("Compatibles without a label:", no_label_lines) +
-                     Section("Accelerators:", accelerator_lines) +
-                     Section("Rejected:", rejected_lines) +
-                     Section("Called like an accelerator, and in no list:", unrecognised_lines);
+  std::string text =
+      Section("Labels:", label_lines) + Section("Compatibles without a label:", no_label_lines) +
+      Section("Accelerators:", accelerator_lines) + Section("Rejected:", rejected_lines) +
+      Section("Called like an accelerator, and in no list:", unrecognised_lines);
   if (text.empty() && !topic.empty()) return std::nullopt;
   if (text.empty()) return "Nothing found: no devicetree and no accelerator.\n";
   text.pop_back();  // the empty line after the last section

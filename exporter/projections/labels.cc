@@ -20,9 +20,8 @@ bool IsAlphanumeric(char c) {
 }
 
 bool MatchesAny(const std::vector<std::string>& globs, const std::string& name) {
-  return std::ranges::any_of(globs, [&](const std::string& glob) {
-    return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
-  });
+  return std::ranges::any_of(
+      globs, [&](const std::string& glob) { return fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
 }
 
 // Collects the report node by node, in the order of the contract.
@@ -59,8 +58,10 @@ class Labelling {
       }
       Kind& kind = kinds_[accelerator.kind];
       kind.addresses.push_back(accelerator.address);
-      if (accelerator.vendor) kind.details["vendor." + *accelerator.vendor].insert(accelerator.address);
-      if (accelerator.bound) kind.details["driver." + *accelerator.driver].insert(accelerator.address);
+      if (accelerator.vendor)
+        kind.details["vendor." + *accelerator.vendor].insert(accelerator.address);
+      if (accelerator.bound)
+        kind.details["driver." + *accelerator.driver].insert(accelerator.address);
     }
     if (keep_key) report_.accelerator_keys.push_back(std::move(key));
   }
@@ -76,7 +77,7 @@ class Labelling {
 
  private:
   struct Named {
-    std::string compatible;       // the first that came to this name
+    std::string compatible;        // the first that came to this name
     std::set<std::string> places;  // the nodes and accelerators that have it
   };
   struct Kind {

@@ -101,8 +101,7 @@ void AddDevicetree(const Inventory& inventory, const LabelReport& labels, Exposi
              "Number of nodes by effective status: a node's own, or that of the nearest ancestor "
              "that is not okay.");
   for (std::size_t i = 0; i < nodes.size(); ++i) {
-    out->Add({{"status", dt::ToString(static_cast<dt::Status>(i))}},
-             static_cast<double>(nodes[i]));
+    out->Add({{"status", dt::ToString(static_cast<dt::Status>(i))}}, static_cast<double>(nodes[i]));
   }
 
   out->Begin("devicetree_compatible_info",
@@ -226,8 +225,7 @@ std::string ToProcessMetrics(const ProcessStats& stats) {
   out.AddSingle("process_resident_memory_bytes", "Resident memory size in bytes.",
                 stats.resident_memory_bytes);
   out.AddSingle("process_start_time_seconds",
-                "Start time of the process since unix epoch in seconds.",
-                stats.start_time_seconds);
+                "Start time of the process since unix epoch in seconds.", stats.start_time_seconds);
   out.AddSingle("process_virtual_memory_bytes", "Virtual memory size in bytes.",
                 stats.virtual_memory_bytes);
   out.AddSingle("process_virtual_memory_max_bytes",

@@ -189,8 +189,8 @@ class CivetServer final : public HttpServer {
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
-    if (getaddrinfo(host.empty() ? nullptr : host.c_str(), listener.port.c_str(), &hints,
-                    &found) != 0) {
+    if (getaddrinfo(host.empty() ? nullptr : host.c_str(), listener.port.c_str(), &hints, &found) !=
+        0) {
       return;
     }
     for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
@@ -265,8 +265,7 @@ bool IsListenAddress(const std::string& address) {
   if (colon == std::string::npos) return false;
   const HostPort at = Split(address);
   if (at.port.empty() || at.port.size() > 5 ||
-      at.port.find_first_not_of("0123456789") != std::string::npos ||
-      std::stoi(at.port) > 65535) {
+      at.port.find_first_not_of("0123456789") != std::string::npos || std::stoi(at.port) > 65535) {
     return false;
   }
   if (!at.host.empty() && at.host.find_first_not_of("0123456789.") == std::string::npos) {

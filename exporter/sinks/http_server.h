@@ -35,8 +35,8 @@ class HttpServer {
   // Listens on every one of `addresses` (REQUIRES: IsListenAddress) and answers
   // with `pages`; null and one line in *error if one cannot be had. Where the
   // kernel has no IPv6, an empty host means all IPv4 addresses.
-  static std::unique_ptr<HttpServer> Start(const std::vector<std::string>& addresses,
-                                           Pages pages, std::string* error);
+  static std::unique_ptr<HttpServer> Start(const std::vector<std::string>& addresses, Pages pages,
+                                           std::string* error);
   virtual ~HttpServer() = default;
 
   // Where it listens, with the real port in place of port 0: "127.0.0.1:43211".

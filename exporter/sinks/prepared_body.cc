@@ -51,9 +51,9 @@ std::string PreparedBody::Gzip(std::string_view live) const {
   body += deflated_;
   // Stored: packing a thousand bytes for each request costs more than sending them.
   body += Deflate(live, Z_NO_COMPRESSION, 9, 1, Z_FINISH);
-  AppendLittleEndian(static_cast<std::uint32_t>(
-                         crc32_combine(crc_, Crc(live), static_cast<z_off_t>(live.size()))),
-                     &body);
+  AppendLittleEndian(
+      static_cast<std::uint32_t>(crc32_combine(crc_, Crc(live), static_cast<z_off_t>(live.size()))),
+      &body);
   AppendLittleEndian(static_cast<std::uint32_t>(text_.size() + live.size()), &body);
   return body;
 }
