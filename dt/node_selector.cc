@@ -78,8 +78,7 @@ std::vector<const Node*> SelectNodes(const Tree& tree, std::string_view pattern)
     }
   }
   std::ranges::sort(selected);
-  const auto repeated = std::ranges::unique(selected);
-  selected.erase(repeated.begin(), repeated.end());
+  selected.erase(std::unique(selected.begin(), selected.end()), selected.end());
   std::vector<const Node*> nodes;
   for (const auto& [path, node] : selected) nodes.push_back(node);
   return nodes;

@@ -250,13 +250,12 @@ Tree TreeBuilder::Build() && {
       tree.properties_.push_back(Property{view(property.name, property.name_size),
                                           view(property.value, property.value_size)});
     }
-    const auto properties = std::ranges::subrange(tree.properties_.begin() + node.first_property,
-                                                  tree.properties_.end());
-    if (!std::ranges::is_sorted(properties, {}, &Property::name)) {
-      std::ranges::stable_sort(properties, {}, &Property::name);
-    }
-    const auto repeated = std::ranges::unique(properties, {}, &Property::name);
-    tree.properties_.erase(repeated.begin(), repeated.end());
+    const auto first = tree.properties_.begin() + node.first_property;
+    const auto end = tree.properties_.end();
+    const auto by_name = [](const Property& a, const Property& b) { return a.name < b.name; };
+    const auto same_name = [](const Property& a, const Property& b) { return a.name == b.name; };
+    if (!std::is_sorted(first, end, by_name)) std::stable_sort(first, end, by_name);
+    tree.properties_.erase(std::unique(first, end, same_name), end);
     node.property_end = static_cast<std::uint32_t>(tree.properties_.size());
     for (const Property& property : tree.Properties(node)) {
       if (property.name == "status") node.own_status = ParseStatus(property);

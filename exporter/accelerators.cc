@@ -201,16 +201,15 @@ class Finder {
       accelerator.bound_reason = accelerator.ready_reason = "not enabled";
       return accelerator;
     }
-    const auto devices = std::ranges::equal_range(inventory_.devicetree_devices,
-                                                  accelerator.address, {}, &DevicetreeDevice::path);
-    const auto held = std::ranges::find_if(
-        devices, [](const DevicetreeDevice& device) { return device.driver.has_value(); });
-    std::string directory;
-    if (held != devices.end()) {
-      directory = held->device;
-      Bind(held->driver, "", &accelerator);
-    } else if (!devices.empty()) {
-      Bind(std::nullopt, "no driver holds " + sysfs_ + "/" + devices.front().device, &accelerator);
+    // Several devices may stand for one node; the one that a driver holds counts.
+    const DevicetreeDevice* device = nullptr;
+    for (const DevicetreeDevice& candidate : inventory_.devicetree_devices) {
+      if (candidate.path != accelerator.address) continue;
+      if (device == nullptr || (!device->driver && candidate.driver)) device = &candidate;
+    }
+    const std::string directory = device == nullptr ? "" : device->device;
+    if (device != nullptr) {
+      Bind(device->driver, "no driver holds " + sysfs_ + "/" + directory, &accelerator);
     } else {
       Bind(std::nullopt,
            inventory_.devicetree_is_live ? "the kernel has made no device of this node"

@@ -91,8 +91,12 @@ class Fields {
 
   explicit Fields(const YamlValue& mapping) : mapping_(mapping) {}
 
-  Fields& Required(std::string key, Reader read) { return Add(std::move(key), true, read); }
-  Fields& Optional(std::string key, Reader read) { return Add(std::move(key), false, read); }
+  Fields& Required(std::string key, Reader read) {
+    return Add(std::move(key), true, std::move(read));
+  }
+  Fields& Optional(std::string key, Reader read) {
+    return Add(std::move(key), false, std::move(read));
+  }
 
   void Read() const {
     std::string known;

@@ -45,7 +45,9 @@ struct UsbDevice {
   std::string device;                 // its directory
   std::uint32_t vendor_id = 0;        // idVendor
   std::uint32_t product_id = 0;       // idProduct
-  std::optional<std::string> driver;  // of the first of its interfaces that has one
+  // Of the first of its interfaces that a driver holds, else its own, which is
+  // "usb": it can then be used from user space (libusb).
+  std::optional<std::string> driver;
 };
 
 // What the kernel made of a devicetree node: a device on any bus whose link

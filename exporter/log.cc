@@ -31,7 +31,7 @@ std::string Now() {
 }
 
 std::string Quoted(std::string_view value) {
-  const std::string text = Printable(value);
+  std::string text = Printable(value);
   if (!text.empty() && text.find_first_of(" =\"\\") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) {

@@ -52,8 +52,7 @@ dt::Result<Catalogue> LoadCatalogue(const std::string& file) {
   if (!built_in || file.empty()) return built_in;
   std::ifstream stream(file, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream)
-    return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected a YAML file"};
+  if (!stream) return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected YAML"};
   dt::Result<Catalogue> extra = ParseCatalogue(text, file);
   if (!extra) return extra;
   return Extend(std::move(built_in).value(), std::move(extra).value());

@@ -35,10 +35,11 @@ dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const std::strin
       const std::size_t root = node->find(kTreeRoot);
       if (root == std::string::npos) continue;
       const std::string path = node->substr(root + kTreeRoot.size());
-      found.push_back(DevicetreeDevice{
-          path.empty() ? "/" : path,
-          DeviceDirectory(devices->LinkTarget(name), "bus/" + bus + "/devices/" + name),
-          devices->LinkName(name + "/driver")});
+      const std::string own_place =
+          std::string("bus/").append(bus).append("/devices/").append(name);
+      found.push_back(DevicetreeDevice{path.empty() ? "/" : path,
+                                       DeviceDirectory(devices->LinkTarget(name), own_place),
+                                       devices->LinkName(name + "/driver")});
     }
   }
   std::ranges::sort(found, {},
@@ -75,7 +76,8 @@ dt::Result<std::vector<ClassDevice>> ReadClass(const HostPaths& paths,
     ClassDevice device;
     device.class_name = class_name;
     device.name = name;
-    device.device = DeviceDirectory(entries->LinkTarget(name), place + "/" + name);
+    device.device =
+        DeviceDirectory(entries->LinkTarget(name), std::string(place).append("/").append(name));
     device.has_device_node = HasDeviceNode(*entry, paths.dev);
     for (std::string above = device.device; above.find('/') != std::string::npos;) {
       above.resize(above.rfind('/'));

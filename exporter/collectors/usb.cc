@@ -9,6 +9,8 @@ namespace exporter {
 namespace {
 
 constexpr const char* kPlace = "bus/usb/devices";
+constexpr const char* kGenericDriver = "usb";
+constexpr const char* kProgram = "usbfs";
 
 dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::string& address) {
   const dt::Result<SysfsDirectory> directory = devices.OpenBelow(address);
@@ -22,6 +24,7 @@ dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::strin
     if (!value) return value.error();
     *field = static_cast<std::uint32_t>(*value);
   }
+  device.driver = directory->LinkName("driver");
   return device;
 }
 
@@ -37,13 +40,14 @@ std::optional<dt::Error> CollectUsb(const CollectorInput& input, Inventory* inve
     if (!names) return names.error();
     for (const std::string& name : *names) {
       // "1-1.2:1.0" is an interface of "1-1.2", and comes after it. Every device is
-      // held by the driver usb; what uses it holds an interface.
+      // held by the driver usb; a driver made for it holds an interface. usbfs is no
+      // driver: it stands there while a program has the interface open.
       if (const std::size_t colon = name.find(':'); colon != std::string::npos) {
         const auto owner = std::ranges::find(found, name.substr(0, colon), &UsbDevice::address);
-        if (owner == found.end() || owner->driver) continue;
-        if (const auto interface = devices->OpenBelow(name)) {
-          owner->driver = interface->LinkName("driver");
-        }
+        if (owner == found.end() || owner->driver != kGenericDriver) continue;
+        const auto interface = devices->OpenBelow(name);
+        const auto driver = interface ? interface->LinkName("driver") : std::nullopt;
+        if (driver && driver != kProgram) owner->driver = driver;
         continue;
       }
       dt::Result<UsbDevice> device = ReadDevice(*devices, name);

@@ -58,10 +58,11 @@ class Labelling {
       }
       Kind& kind = kinds_[accelerator.kind];
       kind.addresses.push_back(accelerator.address);
-      if (accelerator.vendor)
-        kind.details["vendor." + *accelerator.vendor].insert(accelerator.address);
-      if (accelerator.bound)
-        kind.details["driver." + *accelerator.driver].insert(accelerator.address);
+      const auto add = [&](const std::string& detail) {
+        kind.details[detail].insert(accelerator.address);
+      };
+      if (accelerator.vendor) add("vendor." + *accelerator.vendor);
+      if (accelerator.bound) add("driver." + *accelerator.driver);
     }
     if (keep_key) report_.accelerator_keys.push_back(std::move(key));
   }

@@ -196,7 +196,8 @@ class CivetServer final : public HttpServer {
     for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
       const int fd = socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
       if (fd < 0) continue;
-      connect(fd, at->ai_addr, at->ai_addrlen);
+      // It does not matter how it ends: the attempt wakes the server.
+      static_cast<void>(connect(fd, at->ai_addr, at->ai_addrlen));
       close(fd);
     }
     freeaddrinfo(found);

@@ -12,14 +12,11 @@
 #include <libfdt.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iterator>
 #include <span>
 #include <string>
@@ -28,6 +25,7 @@
 
 #include "dt/fdt_reader.h"
 #include "dt/live_reader.h"
+#include "tests/bench/side_by_side.h"
 
 namespace {
 
@@ -35,10 +33,9 @@ namespace fs = std::filesystem;
 
 constexpr int kRepetitions = 11;
 constexpr double kSecondsPerRepetition = 0.05;
-constexpr std::size_t kPairs = 501;  // odd: the median is one of them
 
-// Reads the tree once; false if that failed.
-using Walk = std::function<bool()>;
+using bench::Ratio;
+using bench::Walk;
 
 // What a bare walk saw; no node at all if it failed.
 struct Walked {
@@ -137,45 +134,19 @@ bool Unpack(const std::vector<char>& blob, const fs::path& root) {
 }
 
 void RegisterWalk(const char* name, const Walk& walk) {
-  benchmark::RegisterBenchmark(name, [walk](benchmark::State& state) {
-    for (auto _ : state) {
-      if (!walk()) {
-        state.SkipWithError("could not read its input");
-        break;
-      }
-    }
-  })->Unit(benchmark::kMicrosecond)
+  benchmark::RegisterBenchmark(name,
+                               [walk](benchmark::State& state) {
+                                 for (auto _ : state) {
+                                   if (!walk()) {
+                                     state.SkipWithError("could not read its input");
+                                     break;
+                                   }
+                                 }
+                               })
+      ->Unit(benchmark::kMicrosecond)
       ->MinTime(kSecondsPerRepetition)
       ->Repetitions(kRepetitions)
       ->ReportAggregatesOnly();
-}
-
-double CpuSeconds(const Walk& walk) {
-  const auto now = [] {
-    timespec time{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-  };
-  const double begin = now();
-  walk();
-  return now() - begin;
-}
-
-// How many times as long `ours` takes as `bare`: the median over pairs of runs
-// side by side, so that a machine that is slow for a while is slow for both.
-double Ratio(const Walk& ours, const Walk& bare) {
-  std::vector<double> ratios(kPairs);
-  for (std::size_t i = 0; i < kPairs; ++i) {
-    if (i % 2 == 0) {
-      const double first = CpuSeconds(ours);
-      ratios[i] = first / CpuSeconds(bare);
-    } else {
-      const double first = CpuSeconds(bare);
-      ratios[i] = CpuSeconds(ours) / first;
-    }
-  }
-  std::nth_element(ratios.begin(), ratios.begin() + kPairs / 2, ratios.end());
-  return ratios[kPairs / 2];
 }
 
 struct TemporaryDirectory {

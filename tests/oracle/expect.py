@@ -17,6 +17,7 @@ import labels
 
 HEADING = b"Discovered the following devicetree properties:\n\n"
 NOTHING = b"This machine has no devicetree.\n"
+COLLECTORS = ("devicetree", "pci", "usb", "device_nodes")
 REASONS = ("collision", "empty", "malformed", "too_long")
 STATUSES = ("okay", "disabled", "reserved", "fail", "other")
 # What firmware fills in differs from board to board of one kind.
@@ -30,22 +31,31 @@ def has_devicetree(root):
 
 # --- the dry run
 
-def dry_run(root, patterns, with_accelerators):
+def all_labels(root, patterns):
+    board = labels.of_board(root, patterns)
+    accelerators.add_labels(board, root)
+    return board
+
+
+def dry_run(root, patterns):
     if not has_devicetree(root):
         return NOTHING
-    board = labels.of_board(root, patterns)
-    if with_accelerators:
-        accelerators.add_labels(board, root)
+    board = all_labels(root, patterns)
     return HEADING + b"".join(b"%s: %s\n" % item for item in board.items())
 
 
 # --- the metrics
 
-def label_value(data):
-    """Bytes that are no UTF-8, and control characters, as \\xNN; then the text format's escapes."""
+def printable(data):
+    """Bytes that are no UTF-8, and control characters, also U+0080 to U+009F, byte by byte as \\xNN."""
     text = data.decode("utf-8", "backslashreplace")
-    text = "".join(f"\\x{ord(c):02x}" if ord(c) < 0x20 or ord(c) == 0x7F else c for c in text)
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").encode()
+    return "".join("".join(f"\\x{byte:02x}" for byte in c.encode()) if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 else c
+                   for c in text)
+
+
+def label_value(data):
+    """Printable, with the text format's escapes."""
+    return printable(data).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").encode()
 
 
 def sample(family, number, /, **label_pairs):
@@ -54,15 +64,18 @@ def sample(family, number, /, **label_pairs):
 
 
 def metrics(root, patterns):
-    lines = [sample("devicetree_present", has_devicetree(root)),
-             sample("devicetree_collector_success", 1, collector=b"devicetree")]
+    lines = [sample("devicetree_present", has_devicetree(root))]
+    for collector in COLLECTORS:
+        lines.append(sample("devicetree_collector_success", 1, collector=collector.encode()))
+        lines.append(sample("devicetree_collector_skipped_devices", 0, collector=collector.encode()))
     rejected = dict.fromkeys(REASONS, 0)
     if has_devicetree(root):
-        board = labels.of_board(root, patterns)
+        board = all_labels(root, patterns)
         for reason in board.rejected.values():
             rejected[reason] += 1
         rejected["malformed"] = len(board.malformed)
         lines += board_metrics(root, labels.designated(root, patterns), board)
+        lines += accelerator_metrics(root, board)
     lines += [sample("devicetree_node_labels_rejected", count, reason=reason.encode())
               for reason, count in rejected.items()]
     return b"".join(sorted(lines))
@@ -87,6 +100,19 @@ def board_metrics(root, chosen_nodes, board):
         yield sample("devicetree_node_label_info", 1, key=key, value=value)
 
 
+def accelerator_metrics(root, board):
+    """In a blob nothing is bound, and no driver or NUMA node known; the facts have no models."""
+    for device in accelerators.find(root)[0]:
+        which = {"kind": device.kind.encode(), "bus": b"devicetree", "address": device.address}
+        yield sample("accelerator_info", 1, **which, vendor=device.vendor.encode(), compatible=device.compatible,
+                     label_key=board.key_of(device.compatible) if device.enabled else b"")
+        yield sample("accelerator_enabled", device.enabled, **which)
+        yield sample("accelerator_bound", 0, **which)
+        yield sample("accelerator_ready", 0, **which)
+    for node in accelerators.unrecognised(root):
+        yield sample("accelerator_unrecognised_info", 1, path=node.path, compatible=labels.compatibles(node)[0])
+
+
 def fingerprint(root):
     """FNV-1a 64 over structure, status and compatibles."""
     number = 0xCBF29CE484222325
@@ -109,8 +135,7 @@ def expected_files(blob, patterns):
     """File name -> content; blob is None for a machine without a devicetree."""
     root = None if blob is None else fdt.parse(blob)
     return {
-        "dry_run.txt": dry_run(root, patterns, with_accelerators=False),
-        "dry_run_accelerators.txt": dry_run(root, patterns, with_accelerators=True),
+        "dry_run.txt": dry_run(root, patterns),
         "metrics.prom": metrics(root, patterns),
     }
 

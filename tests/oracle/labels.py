@@ -8,6 +8,7 @@ PREFIX = b"beta.devicetree.org/"
 BOOKKEEPING = (b"reserved-memory", b"aliases", b"chosen", b"__symbols__", b"__fixups__", b"__local_fixups__")
 RENAMED_VENDORS = {b"xlnx": b"xilinx"}
 LONGEST_NAME = 63
+RESERVED = b"accelerator."  # what the labels that are no compatible begin with
 
 
 # --- status
@@ -119,7 +120,9 @@ class Labels:
 
     def add(self, compatible):
         name, reason = label_name(compatible)
-        if name is not None and self.names.setdefault(name, compatible) != compatible:
+        if name is not None and name.startswith(RESERVED):
+            reason = "collision"
+        elif name is not None and self.names.setdefault(name, compatible) != compatible:
             reason = "collision"
         if reason:
             self.rejected[compatible] = reason

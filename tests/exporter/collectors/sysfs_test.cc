@@ -1,0 +1,157 @@
+#include "exporter/collectors/sysfs.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <string>
+
+#include "tests/test_support/temporary_directory.h"
+
+namespace exporter {
+namespace {
+
+using ::testing::ElementsAre;
+
+class SysfsTest : public testing::Test {
+ protected:
+  dt::Result<SysfsDirectory> Open() const { return SysfsDirectory::Open(directory_.path()); }
+  std::string Path(const std::string& name) const { return directory_ / name; }
+
+  // What `name` reads as, or the error's message.
+  std::string Text(const std::string& name) const {
+    const auto text = Open().value().ReadText(name);
+    return text ? *text : text.error().message;
+  }
+  std::string Number(const std::string& content, int base) const {
+    directory_.Write("number", content);
+    const auto number = Open().value().ReadNumber("number", base);
+    if (number) return std::to_string(*number);
+    EXPECT_EQ(number.error().code, dt::ErrorCode::kMalformed) << content;
+    return number.error().message;
+  }
+
+  test_support::TemporaryDirectory directory_;
+};
+
+TEST_F(SysfsTest, ADirectoryThatIsNotThereIsNotFound) {
+  const auto missing = SysfsDirectory::Open(Path("none"));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, dt::ErrorCode::kNotFound);
+  EXPECT_EQ(missing.error().message, Path("none") + ": No such file or directory");
+}
+
+TEST_F(SysfsTest, AFileIsNoDirectory) {
+  directory_.Write("file", "x");
+  const auto file = Open().value().OpenBelow("file");
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.error().code, dt::ErrorCode::kIo);
+  EXPECT_EQ(file.error().message, Path("file") + ": Not a directory");
+}
+
+TEST_F(SysfsTest, ALinkToADirectoryIsFollowed) {
+  directory_.Write("devices/a/vendor", "1\n");
+  std::filesystem::create_directory_symlink("devices/a", directory_ / "link");
+  const auto below = Open().value().OpenBelow("link");
+  ASSERT_TRUE(below);
+  EXPECT_EQ(below->path(), Path("link"));
+  EXPECT_EQ(below->ReadText("vendor").value(), "1");
+}
+
+TEST_F(SysfsTest, ALinkThatLeadsNowhereIsNotFound) {
+  std::filesystem::create_directory_symlink("devices/gone", directory_ / "link");
+  const auto below = Open().value().OpenBelow("link");
+  ASSERT_FALSE(below);
+  EXPECT_EQ(below.error().code, dt::ErrorCode::kNotFound);
+}
+
+TEST_F(SysfsTest, NamesAreInBytewiseOrder) {
+  for (const char* name : {"b", "a10", "a2", "B", "a-b", "a.b"}) directory_.Write(name, "");
+  EXPECT_THAT(Open().value().Names().value(), ElementsAre("B", "a-b", "a.b", "a10", "a2", "b"));
+}
+
+TEST_F(SysfsTest, NamesCanBeReadTwice) {
+  directory_.Write("a", "");
+  const auto directory = Open();
+  EXPECT_THAT(directory->Names().value(), ElementsAre("a"));
+  EXPECT_THAT(directory->Names().value(), ElementsAre("a"));
+}
+
+TEST_F(SysfsTest, TextIsWithoutItsLastNewlineOnly) {
+  directory_.Write("one", "0x10de\n");
+  directory_.Write("two", "a\nb\n\n");
+  directory_.Write("none", "x");
+  directory_.Write("empty", "");
+  EXPECT_EQ(Text("one"), "0x10de");
+  EXPECT_EQ(Text("two"), "a\nb\n");
+  EXPECT_EQ(Text("none"), "x");
+  EXPECT_EQ(Text("empty"), "");
+}
+
+TEST_F(SysfsTest, AnAttributeIsAtMostAPage) {
+  directory_.Write("page", std::string(4096, 'x'));
+  directory_.Write("more", std::string(4097, 'x'));
+  EXPECT_EQ(Text("page"), std::string(4096, 'x'));
+  EXPECT_EQ(Text("more"), Path("more") + ": more than 4096 bytes");
+}
+
+TEST_F(SysfsTest, AFileThatIsNotThereIsNotFound) {
+  const auto text = Open().value().ReadText("none");
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().code, dt::ErrorCode::kNotFound);
+  EXPECT_EQ(text.error().message, Path("none") + ": No such file or directory");
+}
+
+TEST_F(SysfsTest, ADirectoryHasNoText) {
+  directory_.MakeFolder("vendor");
+  const auto text = Open().value().ReadText("vendor");
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().code, dt::ErrorCode::kIo);
+  EXPECT_EQ(text.error().message, Path("vendor") + ": Is a directory");
+}
+
+TEST_F(SysfsTest, APipeIsNotWaitedFor) {
+  ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
+  EXPECT_EQ(Text("pipe"), "");
+}
+
+TEST_F(SysfsTest, NumbersAreOfTheBaseThatWasAskedFor) {
+  EXPECT_EQ(Number("0x10de\n", 16), "4318");
+  EXPECT_EQ(Number("10de\n", 16), "4318");
+  EXPECT_EQ(Number("0x030200\n", 16), "197120");
+  EXPECT_EQ(Number("089a", 16), "2202");
+  EXPECT_EQ(Number("7\n", 10), "7");
+  EXPECT_EQ(Number("-1\n", 10), "-1");
+}
+
+TEST_F(SysfsTest, WhatIsNoNumberIsMalformed) {
+  for (const std::string text :
+       {"", "x", "0x", "0xg", "10 de", "10de ", " 10de", "0x0x1", "1.5", "99999999999999999999"}) {
+    EXPECT_EQ(Number(text + "\n", 16),
+              Path("number") + ": \"" + text + "\"; expected a number of base 16");
+  }
+  EXPECT_EQ(Number("0x1\n", 10), Path("number") + ": \"0x1\"; expected a number of base 10");
+}
+
+TEST_F(SysfsTest, ALinkHasATargetAndAName) {
+  std::filesystem::create_symlink("../../../bus/pci/drivers/nvidia", directory_ / "driver");
+  directory_.Write("file", "");
+  const auto directory = Open();
+  EXPECT_EQ(directory->LinkTarget("driver"), "../../../bus/pci/drivers/nvidia");
+  EXPECT_EQ(directory->LinkName("driver"), "nvidia");
+  EXPECT_EQ(directory->LinkTarget("none"), std::nullopt);
+  EXPECT_EQ(directory->LinkName("none"), std::nullopt);
+  EXPECT_EQ(directory->LinkTarget("file"), std::nullopt);
+}
+
+TEST(DeviceDirectory, IsWhatTheLinkLeadsToBelowSysfs) {
+  EXPECT_EQ(DeviceDirectory("../../../devices/pci0000:00/0000:00:02.0", "bus/pci/devices/x"),
+            "devices/pci0000:00/0000:00:02.0");
+  EXPECT_EQ(DeviceDirectory("../../devices/virtual/misc/x", "class/misc/x"),
+            "devices/virtual/misc/x");
+  EXPECT_EQ(DeviceDirectory(std::nullopt, "bus/pci/devices/x"), "bus/pci/devices/x");
+}
+
+}  // namespace
+}  // namespace exporter

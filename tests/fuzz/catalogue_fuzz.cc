@@ -1,0 +1,93 @@
+// Any bytes give a Catalogue, or one line that says where they are none. A Catalogue can
+// be laid over the built-in one and used on a machine, and what comes of that is legal:
+// labels that Kubernetes takes, each once.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "exporter/accelerators.h"
+#include "exporter/catalogue.h"
+#include "exporter/projections/explain.h"
+#include "exporter/projections/labels.h"
+#include "exporter/projections/metrics.h"
+#include "tests/fuzz/properties.h"
+#include "tests/test_support/tree.h"
+
+namespace {
+
+// A little of each bus, with the ids that the corpus and the dictionary use.
+exporter::Inventory Machine() {
+  exporter::Inventory inventory = test_support::MakeInventory(
+      {.compatible = {"acme,board"},
+       .children = {{.name = "npu@0", .compatible = {"acme,npu"}},
+                    {.name = "npu1@1", .compatible = {"acme,npu", "vivante,gc"}},
+                    {.name = "gpu@2", .compatible = {"acme,gpu"}, .status = "disabled"}}});
+  inventory.devicetree_is_live = true;
+  inventory.devicetree_devices = {{"/npu@0", "devices/platform/0.npu", "acme-npu"}};
+  inventory.pci = {{.address = "0000:01:00.0",
+                    .device = "devices/pci0000:00/0000:01:00.0",
+                    .class_code = 0x120000,
+                    .vendor_id = 0x1ac1,
+                    .device_id = 0x89a,
+                    .subsystem_vendor_id = 0x1ac1,
+                    .subsystem_device_id = 0x4e,
+                    .revision = 0x10,
+                    .driver = "apex",
+                    .numa_node = 0},
+                   {.address = "0000:02:00.0",
+                    .device = "devices/pci0000:00/0000:02:00.0",
+                    .class_code = 0x030000,
+                    .vendor_id = 0x10de,
+                    .device_id = 0x1}};
+  inventory.usb = {{.address = "1-1",
+                    .device = "devices/usb1/1-1",
+                    .vendor_id = 0x1a6e,
+                    .product_id = 0x89a,
+                    .driver = "acme usb"}};
+  inventory.class_devices = {{.class_name = "apex",
+                              .name = "apex_0",
+                              .device = "devices/pci0000:00/0000:01:00.0/apex/apex_0",
+                              .parents = {{"apex", {}}, {"0000:01:00.0", "apex"}}}};
+  return inventory;
+}
+
+bool BeginsWithPlace(std::string_view message, std::string_view file) {
+  if (!message.starts_with(file)) return false;
+  message.remove_prefix(file.size());
+  for (int i = 0; i < 2; ++i) {  // ":LINE:COLUMN"
+    if (!message.starts_with(':')) return false;
+    message.remove_prefix(1);
+    if (message.empty() || message[0] < '1' || message[0] > '9') return false;
+    while (!message.empty() && message[0] >= '0' && message[0] <= '9') message.remove_prefix(1);
+  }
+  return message.starts_with(": ");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  static const exporter::Catalogue built_in =
+      exporter::ParseCatalogue(exporter::BuiltInCatalogue(), "accelerators.yaml").value();
+  const auto parsed = exporter::ParseCatalogue(text, "f.yaml");
+  if (!parsed) {
+    fuzz::RequireOneLine(parsed.error().message);
+    fuzz::Require(BeginsWithPlace(parsed.error().message, "f.yaml"),
+                  "an error begins with FILE:LINE:COLUMN", parsed.error().message);
+    return 0;
+  }
+  exporter::Inventory inventory = Machine();
+  exporter::FindAccelerators(exporter::Extend(built_in, *parsed), "/sys", &inventory);
+  const exporter::LabelRules rules{.nodes = {"npu"},
+                                   .accelerator_state = exporter::AcceleratorState::kDescribed};
+  const exporter::LabelReport labels = exporter::ToLabels(inventory, rules);
+  fuzz::RequireLegalLabels(labels.labels, rules.prefix);
+  fuzz::Require(labels.accelerator_keys.size() == inventory.accelerators.size(),
+                "every accelerator has its key or none", "accelerator_keys");
+  const std::string explanation = exporter::ToExplanation(inventory, labels, "").value_or("\x01");
+  fuzz::Require(fuzz::IsPrintableText(explanation), "the explanation is printable", explanation);
+  const std::string metrics = exporter::ToInventoryMetrics(inventory, labels, {});
+  fuzz::Require(fuzz::IsPrintableText(metrics), "the metrics are printable", metrics);
+  return 0;
+}

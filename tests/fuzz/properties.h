@@ -1,0 +1,66 @@
+// What must hold of outputs whatever the input was. Checked without the code under
+// test: the rules are written down here a second time.
+#ifndef TESTS_FUZZ_PROPERTIES_H_
+#define TESTS_FUZZ_PROPERTIES_H_
+
+#include <cstdlib>
+#include <iostream>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "exporter/label_set.h"
+
+namespace fuzz {
+
+// Ends the program, which is how libFuzzer and ctest learn of a finding.
+inline void Require(bool holds, std::string_view rule, std::string_view of) {
+  if (holds) return;
+  std::cerr << "broken: " << rule << "\n  of: " << of << "\n";
+  std::abort();
+}
+
+inline bool IsLetterOrDigit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+// Kubernetes' syntax of a label value, and of the name in a label key: at most 63 of
+// [A-Za-z0-9._-], the first and the last a letter or a digit.
+inline bool IsLabelText(std::string_view text) {
+  if (text.empty() || text.size() > 63) return false;
+  if (!IsLetterOrDigit(text.front()) || !IsLetterOrDigit(text.back())) return false;
+  for (const char c : text) {
+    if (!IsLetterOrDigit(c) && c != '.' && c != '_' && c != '-') return false;
+  }
+  return true;
+}
+
+inline void RequireLegalLabels(const exporter::LabelSet& labels, const std::string& prefix) {
+  std::set<std::string> keys;
+  for (const exporter::Label& label : labels) {
+    Require(label.key.starts_with(prefix + "/"), "a key begins with the prefix", label.key);
+    Require(IsLabelText(std::string_view(label.key).substr(prefix.size() + 1)),
+            "Kubernetes takes the name", label.key);
+    Require(IsLabelText(label.value), "Kubernetes takes the value", label.key + ": " + label.value);
+    Require(keys.insert(label.key).second, "keys are unique", label.key);
+  }
+}
+
+// No control character but the ends of lines.
+inline bool IsPrintableText(std::string_view text) {
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n') || byte == 0x7f) return false;
+  }
+  return true;
+}
+
+inline void RequireOneLine(std::string_view message) {
+  Require(
+      !message.empty() && IsPrintableText(message) && message.find('\n') == std::string_view::npos,
+      "an error is one printable line", message);
+}
+
+}  // namespace fuzz
+
+#endif  // TESTS_FUZZ_PROPERTIES_H_
