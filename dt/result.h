@@ -21,7 +21,7 @@ enum class ErrorCode {
 
 struct Error {
   ErrorCode code;
-  std::string message;  // where, what, and what was expected; one line, printable
+  std::string message;  // where, what, and what was expected; it may quote bytes of the input
 };
 
 template <typename T>

@@ -228,6 +228,7 @@ class Finder {
     for (const dt::Node& node : tree.nodes()) {
       const auto list = tree.Compatible(node);
       if (!list || list->empty() || dt::IsBelowBookkeeping(tree, node)) continue;
+      if (&node == &tree.root()) continue;  // a board, no device of it
       std::vector<std::string> compatibles(list->begin(), list->end());
       const std::string name = KindOfName(node.base_name());
       const std::optional<Match> match =
@@ -256,8 +257,9 @@ class Finder {
     const std::size_t count = nodes.size();
     Accelerator best = *std::ranges::max_element(nodes, {}, rungs);
     best.address = address;
-    best.source = "devicetree " + address + ", the first that is enabled of " +
-                  std::to_string(count) + " nodes of one device";
+    best.source = "devicetree " + address + ", the first " +
+                  (best.enabled ? "that is enabled " : "") + "of " + std::to_string(count) +
+                  " nodes of one device";
     return best;
   }
 

@@ -34,7 +34,11 @@ std::string Shown(const YamlValue& value) {
   return "a mapping";
 }
 
-// A word that may stand in a label: kinds, vendors, models.
+// What can stand in accelerator.<kind>.count, a label name of at most 63, without
+// being taken for another: a dot would make gpu.count a kind.
+constexpr std::size_t kMaxKindBytes = 63 - std::string_view("accelerator..count").size();
+
+// A word that may stand in a label: vendors, models.
 const std::string& Word(const YamlValue& value) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
@@ -44,6 +48,17 @@ const std::string& Word(const YamlValue& value) {
     Refuse(value, Shown(value) + "; expected a word of a-z, 0-9, - and .");
   }
   return value.scalar;
+}
+
+const std::string& KindWord(const YamlValue& value) {
+  const std::string& kind = Word(value);
+  const auto is_edge = [](char c) { return c != '-' && c != '.'; };
+  if (!is_edge(kind.front()) || !is_edge(kind.back()) || kind.find('.') != std::string::npos ||
+      kind.size() > kMaxKindBytes) {
+    Refuse(value, Shown(value) + "; expected a word of a-z, 0-9 and, inside, -, of at most " +
+                      std::to_string(kMaxKindBytes));
+  }
+  return kind;
 }
 
 const std::string& Text(const YamlValue& value) {
@@ -162,22 +177,49 @@ Interface ReadInterface(const YamlValue& value) {
   return interface;
 }
 
-// "pci10de,2b00": the form of the PCI Bus Binding to IEEE 1275, and of usb-device.yaml.
+// Whether all characters of `text` are in `digits`, of which there is one.
+bool IsOf(std::string_view digits, std::string_view text) {
+  return !text.empty() && text.find_first_not_of(digits) == std::string_view::npos;
+}
+
+// "pci10de,2b00", "pci10de,2b00.10de.16c1.a1", "usb1a6e,89a": the forms of the PCI
+// Bus Binding to IEEE 1275 and of usb-device.yaml, in whatever case and width.
 bool HasBusForm(std::string_view compatible, std::string_view bus) {
   if (!compatible.starts_with(bus)) return false;
   compatible.remove_prefix(bus.size());
   const std::size_t comma = compatible.find(',');
-  const auto is_hex = [](std::string_view id) {
-    return !id.empty() && id.size() <= 4 &&
-           id.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-  };
-  return comma != std::string_view::npos && is_hex(compatible.substr(0, comma)) &&
-         is_hex(compatible.substr(comma + 1));
+  return comma != std::string_view::npos &&
+         IsOf("0123456789abcdefABCDEF", compatible.substr(0, comma)) &&
+         IsOf("0123456789abcdefABCDEF.", compatible.substr(comma + 1));
+}
+
+// Whether ids of that form are written as devices have them: lower case, at most
+// four digits, leading zeros suppressed.
+bool IsCanonical(std::string_view compatible) {
+  compatible.remove_prefix(3);  // "pci", "usb"
+  while (!compatible.empty()) {
+    const std::string_view id = compatible.substr(0, compatible.find_first_of(",."));
+    compatible.remove_prefix(std::min(compatible.size(), id.size() + 1));
+    if (!IsOf("0123456789abcdef", id) || id.size() > 4 || (id.size() > 1 && id.front() == '0')) {
+      return false;
+    }
+  }
+  return true;
 }
 
 Bus BusOf(const std::string& compatible) {
   if (HasBusForm(compatible, "pci")) return Bus::kPci;
   return HasBusForm(compatible, "usb") ? Bus::kUsb : Bus::kDevicetree;
+}
+
+// Refuses an id that no device of `bus` can have.
+void CheckId(const YamlValue& id, Bus bus) {
+  if (BusOf(id.scalar) != bus) {
+    Refuse(id, Shown(id) + "; expected an id of the bus " + std::string(ToString(bus)));
+  }
+  if (bus != Bus::kDevicetree && !IsCanonical(id.scalar)) {
+    Refuse(id, Shown(id) + "; expected ids in lower case without leading zeros");
+  }
 }
 
 Bus ReadBus(const YamlValue& value) {
@@ -187,6 +229,30 @@ Bus ReadBus(const YamlValue& value) {
   Refuse(value, Shown(value) + "; expected devicetree, pci or usb");
 }
 
+// Refuses what could never match a device of the entry's bus.
+void CheckIds(const YamlValue& entry_value, const CatalogueEntry& entry) {
+  for (const YamlEntry& field : entry_value.entries) {
+    const std::string& key = field.key.scalar;
+    if (key == "compatibles" || key == "same-device" || key == "virtual-functions") {
+      for (const YamlValue& id : field.value.items) CheckId(id, entry.bus);
+    }
+    const bool of_pci = key == "pci-revisions" || key == "pci-subsystem-devices";
+    if ((of_pci && entry.bus != Bus::kPci) ||
+        (key == "node-names" && entry.bus != Bus::kDevicetree)) {
+      Refuse(field.key, key + " of an entry of the bus " + std::string(ToString(entry.bus)));
+    }
+  }
+}
+
+// "npu", not "npu0": nodes are compared without their digits.
+const std::string& NodeName(const YamlValue& value) {
+  const std::string& name = Text(value);
+  if (name.back() >= '0' && name.back() <= '9') {
+    Refuse(value, Shown(value) + "; expected a name without digits at its end");
+  }
+  return name;
+}
+
 CatalogueEntry ReadEntry(const YamlValue& value, const std::string& file) {
   CatalogueEntry entry;
   entry.place = file + ":" + std::to_string(value.line);
@@ -194,7 +260,7 @@ CatalogueEntry ReadEntry(const YamlValue& value, const std::string& file) {
   const YamlValue* models = nullptr;
   Fields(value)
       .Required("compatibles", [&](const YamlValue& v) { entry.compatibles = List(v, Text); })
-      .Required("kind", [&](const YamlValue& v) { entry.kind = Word(v); })
+      .Required("kind", [&](const YamlValue& v) { entry.kind = KindWord(v); })
       .Required("vendor", [&](const YamlValue& v) { entry.vendor = Word(v); })
       .Optional("model", [&](const YamlValue& v) { entry.model = Word(v); })
       .Optional("models",
@@ -203,7 +269,7 @@ CatalogueEntry ReadEntry(const YamlValue& value, const std::string& file) {
                   for (const YamlEntry& e : Mapping(v)) entry.models[e.key.scalar] = Word(e.value);
                 })
       .Optional("bus", [&](const YamlValue& v) { bus = ReadBus(v); })
-      .Optional("node-names", [&](const YamlValue& v) { entry.node_names = List(v, Text); })
+      .Optional("node-names", [&](const YamlValue& v) { entry.node_names = List(v, NodeName); })
       .Optional("pci-revisions",
                 [&](const YamlValue& v) {
                   entry.pci_revisions = List(v, [](const auto& item) { return Hex(item, 2); });
@@ -235,6 +301,7 @@ CatalogueEntry ReadEntry(const YamlValue& value, const std::string& file) {
     Refuse(value, "bus " + std::string(ToString(*bus)) + ", but its compatibles are of " +
                       std::string(ToString(entry.bus)));
   }
+  CheckIds(value, entry);
   for (const auto& [compatible, model] : entry.models) {
     if (std::ranges::find(entry.compatibles, compatible) == entry.compatibles.end()) {
       Refuse(*models, "a model for \"" + Printable(compatible) + "\", which is not in compatibles");
@@ -244,18 +311,24 @@ CatalogueEntry ReadEntry(const YamlValue& value, const std::string& file) {
 }
 
 ClassRule ReadClass(const YamlValue& value, const std::string& file) {
+  constexpr std::string_view kClass = "pciclass,";
   ClassRule rule;
   rule.place = file + ":" + std::to_string(value.line);
   Fields(value)
-      .Required("compatible",
-                [&](const YamlValue& v) {
-                  rule.compatible = Text(v);
-                  if (!rule.compatible.starts_with("pciclass,")) {
-                    Refuse(v, Shown(v) + "; expected pciclass, and four hexadecimal digits");
-                  }
-                })
-      .Required("kind", [&](const YamlValue& v) { rule.kind = Word(v); })
-      .Optional("otherwise", [&](const YamlValue& v) { rule.otherwise = Word(v); })
+      .Required(
+          "compatible",
+          [&](const YamlValue& v) {
+            rule.compatible = Text(v);
+            const std::string digits =
+                rule.compatible.substr(std::min(kClass.size(), rule.compatible.size()));
+            if (!rule.compatible.starts_with(kClass) || !IsOf("0123456789abcdef", digits) ||
+                (digits.size() != 4 && digits.size() != 6)) {
+              Refuse(v, Shown(v) +
+                            "; expected pciclass, and four or six lower-case hexadecimal digits");
+            }
+          })
+      .Required("kind", [&](const YamlValue& v) { rule.kind = KindWord(v); })
+      .Optional("otherwise", [&](const YamlValue& v) { rule.otherwise = KindWord(v); })
       .Read();
   return rule;
 }

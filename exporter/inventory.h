@@ -41,10 +41,10 @@ struct PciFunction {
 
 // A USB device. From <sysfs>/bus/usb/devices; Documentation/ABI/stable/sysfs-bus-usb.
 struct UsbDevice {
-  std::string address;                // its port path, which is its name: "1-1.2"
-  std::string device;                 // its directory
-  std::uint32_t vendor_id = 0;        // idVendor
-  std::uint32_t product_id = 0;       // idProduct
+  std::string address;           // its port path, which is its name: "1-1.2"
+  std::string device;            // its directory
+  std::uint32_t vendor_id = 0;   // idVendor
+  std::uint32_t product_id = 0;  // idProduct
   // Of the first of its interfaces that a driver holds, else its own, which is
   // "usb": it can then be used from user space (libusb).
   std::optional<std::string> driver;

@@ -21,8 +21,26 @@ struct Refused {
   std::string why;
 };
 
+// Whether the quote that opens at text[at], if one does, is closed. yaml-cpp takes
+// the end of the file for the end of a quoted text.
+bool IsClosed(std::string_view text, std::size_t at) {
+  const char quote = at < text.size() ? text[at] : '\0';
+  if (quote != '"' && quote != '\'') return true;
+  for (++at; at < text.size(); ++at) {
+    if (quote == '"' && text[at] == '\\') {
+      ++at;
+    } else if (text[at] == quote) {
+      if (quote == '"' || text.substr(at + 1, 1) != "'") return true;
+      ++at;  // '' is a quote inside the text
+    }
+  }
+  return false;
+}
+
 class Builder final : public YAML::EventHandler {
  public:
+  explicit Builder(std::string_view text) : text_(text) {}
+
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++documents_ > 1) Refuse(mark, "a second document; one expected");
   }
@@ -35,6 +53,9 @@ class Builder final : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
+    if (tag == "!" && !IsClosed(text_, static_cast<std::size_t>(mark.pos))) {
+      Refuse(mark, "a quote that does not end");
+    }
     Add(mark, tag, anchor, YamlValue::Kind::kScalar, value);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -108,7 +129,13 @@ class Builder final : public YAML::EventHandler {
     if (level.value.kind == YamlValue::Kind::kSequence) {
       level.value.items.push_back(std::move(value));
     } else if (level.has_key) {
-      level.value.entries.back().value = std::move(value);
+      YamlEntry& entry = level.value.entries.back();
+      if (value.kind == YamlValue::Kind::kNull) {
+        // yaml-cpp says where the next thing stands; its key is the place to look at.
+        value.line = entry.key.line;
+        value.column = entry.key.column;
+      }
+      entry.value = std::move(value);
       level.has_key = false;
     } else {
       const auto refuse = [&](const std::string& why) {
@@ -123,6 +150,7 @@ class Builder final : public YAML::EventHandler {
     }
   }
 
+  std::string_view text_;
   int documents_ = 0;
   std::size_t values_ = 0;
   std::vector<Level> open_;
@@ -151,7 +179,7 @@ YamlValue Parse(std::string_view text) {
     throw At(text, byte, "a byte that is not UTF-8");
   }
   std::istringstream stream{std::string(text)};
-  Builder builder;
+  Builder builder(text);
   try {
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {

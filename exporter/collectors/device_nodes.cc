@@ -3,6 +3,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -48,46 +51,72 @@ dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const std::strin
 }
 
 // The device node that the class device's uevent names, if --path.dev is given.
-std::optional<bool> HasDeviceNode(const SysfsDirectory& entry, const std::string& dev) {
+dt::Result<std::optional<bool>> HasDeviceNode(const SysfsDirectory& entry, const std::string& dev) {
   constexpr std::string_view kKey = "DEVNAME=";
-  if (dev.empty()) return std::nullopt;
+  if (dev.empty()) return std::optional<bool>();
   const dt::Result<std::string> uevent = entry.ReadText("uevent");
-  if (!uevent) return std::nullopt;
+  if (!uevent && uevent.error().code == dt::ErrorCode::kNotFound) return std::optional<bool>();
+  if (!uevent) return uevent.error();
   const std::size_t at = ("\n" + *uevent).find("\n" + std::string(kKey));
-  if (at == std::string::npos) return std::nullopt;
+  if (at == std::string::npos) return std::optional<bool>();
   const std::string name =
       uevent->substr(at + kKey.size(), uevent->find('\n', at) - at - kKey.size());
+  const std::string node = dev + "/" + name;
   struct stat info {};
-  return stat((dev + "/" + name).c_str(), &info) == 0;
+  if (stat(node.c_str(), &info) == 0) return std::optional(true);
+  if (errno == ENOENT) return std::optional(false);
+  return dt::Error{dt::ErrorCode::kIo, node + ": " + std::strerror(errno)};
 }
 
+dt::Result<ClassDevice> ReadClassDevice(const HostPaths& paths, const SysfsDirectory& entries,
+                                        const std::string& class_name, const std::string& name) {
+  const dt::Result<SysfsDirectory> entry = entries.OpenBelow(name);
+  if (!entry) return entry.error();
+  const dt::Result<std::optional<bool>> has_device_node = HasDeviceNode(*entry, paths.dev);
+  if (!has_device_node) return has_device_node.error();
+  ClassDevice device;
+  device.class_name = class_name;
+  device.name = name;
+  device.device = DeviceDirectory(
+      entries.LinkTarget(name), std::string("class/").append(class_name).append("/").append(name));
+  device.has_device_node = *has_device_node;
+  for (std::string above = device.device; above.find('/') != std::string::npos;) {
+    above.resize(above.rfind('/'));
+    const std::size_t slash = above.rfind('/');
+    if (slash == std::string::npos) break;  // "devices" itself
+    const auto directory = SysfsDirectory::Open(paths.sysfs + "/" + above);
+    device.parents.push_back(
+        {above.substr(slash + 1), directory ? directory->LinkName("driver") : std::nullopt});
+  }
+  return device;
+}
+
+// The devices of one class. One that cannot be read is as in `last`.
 dt::Result<std::vector<ClassDevice>> ReadClass(const HostPaths& paths,
-                                               const std::string& class_name) {
+                                               const std::string& class_name,
+                                               const std::vector<ClassDevice>& last,
+                                               CollectorReport* report) {
   std::vector<ClassDevice> found;
-  const std::string place = "class/" + class_name;
-  const auto entries = SysfsDirectory::Open(paths.sysfs + "/" + place);
+  const auto entries = SysfsDirectory::Open(paths.sysfs + "/class/" + class_name);
   if (!entries && entries.error().code == dt::ErrorCode::kNotFound) return found;
   if (!entries) return entries.error();
   const auto names = entries->Names();
   if (!names) return names.error();
   for (const std::string& name : *names) {
-    const auto entry = entries->OpenBelow(name);
-    if (!entry) continue;  // no device (drm has a file version), or gone meanwhile
-    ClassDevice device;
-    device.class_name = class_name;
-    device.name = name;
-    device.device =
-        DeviceDirectory(entries->LinkTarget(name), std::string(place).append("/").append(name));
-    device.has_device_node = HasDeviceNode(*entry, paths.dev);
-    for (std::string above = device.device; above.find('/') != std::string::npos;) {
-      above.resize(above.rfind('/'));
-      const std::size_t slash = above.rfind('/');
-      if (slash == std::string::npos) break;  // "devices" itself
-      const auto directory = SysfsDirectory::Open(paths.sysfs + "/" + above);
-      device.parents.push_back(
-          {above.substr(slash + 1), directory ? directory->LinkName("driver") : std::nullopt});
+    dt::Result<ClassDevice> device = ReadClassDevice(paths, *entries, class_name, name);
+    if (device) {
+      found.push_back(std::move(device).value());
+      continue;
     }
-    found.push_back(std::move(device));
+    const dt::ErrorCode code = device.error().code;
+    // Gone meanwhile, or no device: drm has a file called version.
+    if (code == dt::ErrorCode::kNotFound || code == dt::ErrorCode::kMalformed) continue;
+    ++report->skipped_devices;
+    report->problems.push_back(device.error().message);
+    const auto same = std::ranges::find_if(last, [&](const ClassDevice& candidate) {
+      return candidate.class_name == class_name && candidate.name == name;
+    });
+    if (same != last.end()) found.push_back(*same);
   }
   return found;
 }
@@ -95,7 +124,7 @@ dt::Result<std::vector<ClassDevice>> ReadClass(const HostPaths& paths,
 }  // namespace
 
 std::optional<dt::Error> CollectDeviceNodes(const CollectorInput& input, Inventory* inventory,
-                                            CollectorReport*) {
+                                            CollectorReport* report) {
   std::vector<DevicetreeDevice> devices;
   if (inventory->devicetree != nullptr && inventory->devicetree_is_live) {
     auto read = ReadDevicetreeDevices(input.paths.sysfs);
@@ -104,7 +133,7 @@ std::optional<dt::Error> CollectDeviceNodes(const CollectorInput& input, Invento
   }
   std::vector<ClassDevice> class_devices;
   for (const std::string& name : input.interface_classes) {
-    auto read = ReadClass(input.paths, name);
+    auto read = ReadClass(input.paths, name, inventory->class_devices, report);
     if (!read) return read.error();
     std::ranges::move(std::move(read).value(), std::back_inserter(class_devices));
   }

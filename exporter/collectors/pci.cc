@@ -1,6 +1,7 @@
 #include "exporter/collectors/pci.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "exporter/collectors/sysfs.h"
@@ -12,9 +13,9 @@ constexpr const char* kPlace = "bus/pci/devices";
 
 // An attribute that older kernels, or other buses, do not have.
 dt::Result<std::optional<std::uint32_t>> ReadOptional(const SysfsDirectory& directory,
-                                                      const std::string& name) {
-  const dt::Result<std::int64_t> value = directory.ReadNumber(name, 16);
-  if (value) return std::optional(static_cast<std::uint32_t>(*value));
+                                                      const std::string& name, int digits) {
+  const dt::Result<std::uint32_t> value = directory.ReadId(name, digits);
+  if (value) return std::optional(*value);
   if (value.error().code == dt::ErrorCode::kNotFound) return std::optional<std::uint32_t>();
   return value.error();
 }
@@ -26,17 +27,18 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
   function.address = address;
   function.device =
       DeviceDirectory(functions.LinkTarget(address), std::string(kPlace) + "/" + address);
-  for (const auto& [name, field] : {std::pair{"class", &function.class_code},
-                                    {"vendor", &function.vendor_id},
-                                    {"device", &function.device_id}}) {
-    const dt::Result<std::int64_t> value = directory->ReadNumber(name, 16);
+  for (const auto& [name, digits, field] : {std::tuple{"class", 6, &function.class_code},
+                                            {"vendor", 4, &function.vendor_id},
+                                            {"device", 4, &function.device_id}}) {
+    const dt::Result<std::uint32_t> value = directory->ReadId(name, digits);
     if (!value) return value.error();
-    *field = static_cast<std::uint32_t>(*value);
+    *field = *value;
   }
-  for (const auto& [name, field] : {std::pair{"subsystem_vendor", &function.subsystem_vendor_id},
-                                    {"subsystem_device", &function.subsystem_device_id},
-                                    {"revision", &function.revision}}) {
-    const auto value = ReadOptional(*directory, name);
+  for (const auto& [name, digits, field] :
+       {std::tuple{"subsystem_vendor", 4, &function.subsystem_vendor_id},
+        {"subsystem_device", 4, &function.subsystem_device_id},
+        {"revision", 2, &function.revision}}) {
+    const auto value = ReadOptional(*directory, name, digits);
     if (!value) return value.error();
     *field = *value;
   }
@@ -64,7 +66,7 @@ std::optional<dt::Error> CollectPci(const CollectorInput& input, Inventory* inve
         found.push_back(std::move(function).value());
         continue;
       }
-      if (!functions->OpenBelow(address)) continue;  // unplugged meanwhile
+      if (functions->IsGone(address)) continue;  // unplugged meanwhile
       ++report->skipped_devices;
       report->problems.push_back(function.error().message);
       const auto last = std::ranges::find(inventory->pci, address, &PciFunction::address);

@@ -20,6 +20,7 @@ dt::Error SystemError(int error, const std::string& path) {
   dt::ErrorCode code = dt::ErrorCode::kIo;
   // kernfs answers ENODEV once the device behind an open file is gone.
   if (error == ENOENT || error == ENODEV) code = dt::ErrorCode::kNotFound;
+  if (error == ENOTDIR) code = dt::ErrorCode::kMalformed;
   if (error == EACCES || error == EPERM) code = dt::ErrorCode::kPermissionDenied;
   return dt::Error{code, path + ": " + std::strerror(error)};
 }
@@ -36,6 +37,11 @@ dt::Result<SysfsDirectory> SysfsDirectory::OpenBelow(const std::string& name) co
   const int fd = openat(fd_, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return SystemError(errno, path_ + "/" + name);
   return SysfsDirectory(fd, path_ + "/" + name);
+}
+
+bool SysfsDirectory::IsGone(const std::string& name) const {
+  const dt::Result<SysfsDirectory> directory = OpenBelow(name);
+  return !directory && directory.error().code == dt::ErrorCode::kNotFound;
 }
 
 SysfsDirectory::SysfsDirectory(SysfsDirectory&& other) noexcept
@@ -104,6 +110,16 @@ dt::Result<std::int64_t> SysfsDirectory::ReadNumber(const std::string& name, int
                                                     std::to_string(base)};
   }
   return value;
+}
+
+dt::Result<std::uint32_t> SysfsDirectory::ReadId(const std::string& name, int digits) const {
+  const dt::Result<std::int64_t> value = ReadNumber(name, 16);
+  if (!value) return value.error();
+  if (*value < 0 || *value >= std::int64_t{1} << (4 * digits)) {
+    return dt::Error{dt::ErrorCode::kMalformed, path_ + "/" + name + ": expected at most " +
+                                                    std::to_string(digits) + " hexadecimal digits"};
+  }
+  return static_cast<std::uint32_t>(*value);
 }
 
 std::optional<std::string> SysfsDirectory::LinkTarget(const std::string& name) const {

@@ -19,7 +19,7 @@ namespace exporter {
 inline constexpr std::size_t kMaxAttributeBytes = 4096;
 
 // An open directory. Errors carry the path; an entry that is not there, or that
-// vanishes while it is read, is kNotFound.
+// vanishes while it is read, is kNotFound; what is no directory is kMalformed.
 class SysfsDirectory {
  public:
   static dt::Result<SysfsDirectory> Open(const std::string& path);
@@ -30,6 +30,10 @@ class SysfsDirectory {
   SysfsDirectory& operator=(SysfsDirectory&&) = delete;
   ~SysfsDirectory();
 
+  // Whether the directory `name` in this one is not there (any more). Not being
+  // able to open it does not say so.
+  bool IsGone(const std::string& name) const;
+
   const std::string& path() const { return path_; }
 
   // The names in it, in bytewise order.
@@ -39,6 +43,9 @@ class SysfsDirectory {
   dt::Result<std::string> ReadText(const std::string& name) const;
   // A file's number in the given base, with or without 0x; kMalformed if it holds no such.
   dt::Result<std::int64_t> ReadNumber(const std::string& name, int base) const;
+
+  // A file's hexadecimal number of at most `digits` digits; kMalformed if it is none.
+  dt::Result<std::uint32_t> ReadId(const std::string& name, int digits) const;
 
   // What a link points to; nullopt if there is no such link.
   std::optional<std::string> LinkTarget(const std::string& name) const;

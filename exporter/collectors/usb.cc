@@ -20,9 +20,9 @@ dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::strin
   device.device = DeviceDirectory(devices.LinkTarget(address), std::string(kPlace) + "/" + address);
   for (const auto& [name, field] :
        {std::pair{"idVendor", &device.vendor_id}, {"idProduct", &device.product_id}}) {
-    const dt::Result<std::int64_t> value = directory->ReadNumber(name, 16);
+    const dt::Result<std::uint32_t> value = directory->ReadId(name, 4);
     if (!value) return value.error();
-    *field = static_cast<std::uint32_t>(*value);
+    *field = *value;
   }
   device.driver = directory->LinkName("driver");
   return device;
@@ -55,7 +55,7 @@ std::optional<dt::Error> CollectUsb(const CollectorInput& input, Inventory* inve
         found.push_back(std::move(device).value());
         continue;
       }
-      if (!devices->OpenBelow(name)) continue;  // unplugged meanwhile
+      if (devices->IsGone(name)) continue;  // unplugged meanwhile
       ++report->skipped_devices;
       report->problems.push_back(device.error().message);
       const auto last = std::ranges::find(inventory->usb, name, &UsbDevice::address);

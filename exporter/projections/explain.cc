@@ -20,8 +20,8 @@ std::string Explain(const Accelerator& accelerator, const std::string& key) {
   std::string text = "  " + Printable(accelerator.address) + "  " + accelerator.kind;
   if (accelerator.vendor) text += " " + *accelerator.vendor;
   if (accelerator.model) text += " " + *accelerator.model;
-  text += "\n    matched: " + Printable(accelerator.compatible) + " at " + accelerator.rule +
-          "\n    label: " + (key.empty() ? "none" : key) + "\n";
+  text += "\n    matched: " + Printable(accelerator.compatible) + " at " +
+          Printable(accelerator.rule) + "\n    label: " + (key.empty() ? "none" : key) + "\n";
   text += rung("described", true, accelerator.source);
   text += rung("enabled", accelerator.enabled, accelerator.enabled_reason);
   text += rung("bound", accelerator.bound, accelerator.bound_reason);
@@ -33,19 +33,12 @@ std::string Explain(const Accelerator& accelerator, const std::string& key) {
 
 std::optional<std::string> ToExplanation(const Inventory& inventory, const LabelReport& labels,
                                          std::string_view topic) {
-  // A label is asked for by its key, or by the compatible that maps to it.
-  std::string topic_key(topic);
-  for (const NodeCompatible& entry : labels.compatibles) {
-    if (entry.compatible == topic && !entry.label_key.empty()) topic_key = entry.label_key;
-  }
-  const auto concerns = [&](std::string_view text) {
-    return topic.empty() || text == topic || text == topic_key;
-  };
+  const auto concerns = [&](std::string_view text) { return topic.empty() || text == topic; };
 
   std::string label_lines;
   for (std::size_t i = 0; i < labels.labels.size(); ++i) {
     const Label& label = labels.labels[i];
-    if (!concerns(label.key)) continue;
+    if (!concerns(label.key) && !concerns(labels.origins[i].compatible)) continue;
     label_lines += "  " + label.key + ": " + label.value + "\n";
     for (const std::string& place : labels.origins[i].places) {
       label_lines += "    from " + Printable(place) + "\n";

@@ -70,7 +70,8 @@ class Labelling {
   LabelReport Finish() && {
     for (const std::string& name : order_) {
       const Named& named = by_name_.at(name);
-      Add(name, rules_.count_values ? std::to_string(named.places.size()) : "1", named.places);
+      Add(name, rules_.count_values ? std::to_string(named.places.size()) : "1", named.places,
+          named.compatible);
     }
     for (const auto& [kind, found] : kinds_) AddKind(kind, found);
     return std::move(report_);
@@ -93,27 +94,32 @@ class Labelling {
            !MatchesAny(rules_.exclude, name);
   }
 
-  void Add(const std::string& name, std::string value, const std::set<std::string>& places) {
+  void Add(const std::string& name, std::string value, const std::set<std::string>& places,
+           std::string compatible = "") {
     report_.labels.push_back({Key(name), std::move(value)});
-    report_.origins.push_back({Key(name), {places.begin(), places.end()}});
+    report_.origins.push_back({std::move(compatible), {places.begin(), places.end()}});
   }
 
   // Bytewise by name: accelerator.gpu, accelerator.gpu.count, accelerator.gpu.driver.nouveau.
   void AddKind(const std::string& kind, const Kind& found) {
-    const std::string name = std::string(kReservedNames) + kind;
     const std::set<std::string> places(found.addresses.begin(), found.addresses.end());
-    if (IsChosen(name)) Add(name, "1", places);
-    if (IsChosen(name + ".count")) {
-      Add(name + ".count", std::to_string(found.addresses.size()), places);
-    }
-    std::set<std::string> added;  // two drivers may come to one name
+    AddOfKind(kind, "1", places);
+    AddOfKind(kind + ".count", std::to_string(found.addresses.size()), places);
     for (const auto& [detail, addresses] : found.details) {
-      const std::string full = name + "." + LabelName(rules_, detail);
-      if (full.size() > kMaxLabelNameBytes) {
-        Reject(*addresses.begin(), detail, Rejection::kTooLong, TooLong(full));
-      } else if (IsChosen(full) && added.insert(full).second) {
-        Add(full, "1", addresses);
-      }
+      AddOfKind(std::string(kind).append(".").append(detail), "1", addresses);
+    }
+  }
+
+  // `text` is what follows accelerator. before it is made a name.
+  void AddOfKind(const std::string& text, std::string value, const std::set<std::string>& places) {
+    const std::string name = LabelName(rules_, std::string(kReservedNames) + text);
+    if (name.size() > kMaxLabelNameBytes) {
+      Reject(*places.begin(), text, Rejection::kTooLong, TooLong(name));
+    } else if (!kind_names_.insert(name).second) {
+      // Two drivers, or kinds of a catalogue of one's own, may come to one name.
+      Reject(*places.begin(), text, Rejection::kCollision, Key(name) + " is there already");
+    } else if (IsChosen(name)) {
+      Add(name, std::move(value), places);
     }
   }
 
@@ -161,6 +167,7 @@ class Labelling {
   std::map<std::string, Named> by_name_;
   std::vector<std::string> order_;
   std::map<std::string, Kind> kinds_;
+  std::set<std::string> kind_names_;  // of the labels that kinds_ have given
   std::set<std::string, std::less<>> rejected_;
 };
 

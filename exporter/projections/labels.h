@@ -75,7 +75,7 @@ struct DesignatedNode {
 
 // Where a label comes from, for --explain.
 struct LabelOrigin {
-  std::string key;
+  std::string compatible;           // empty for the labels accelerator.*
   std::vector<std::string> places;  // devicetree paths and accelerators' addresses
 };
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -155,6 +156,8 @@ TEST_F(OpenUeventSocket, DoesNotBelieveOtherProcesses) {
   close(sender);
   if (sent < 0) GTEST_SKIP() << "this kernel lets no process send";
   ASSERT_EQ(sent, static_cast<ssize_t>(message.size()));
+  pollfd waiting{.fd = opened->fd(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(poll(&waiting, 1, 10'000), 1);  // it has arrived
   EXPECT_FALSE(opened->Drain({"no-such-subsystem"}));
 }
 

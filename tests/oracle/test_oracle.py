@@ -67,6 +67,23 @@ def test_a_compatible_is_rejected(compatible, reason):
     assert labels.label_name(compatible) == (None, reason)
 
 
+@pytest.mark.parametrize("compatible", [b"accelerator.gpu", b"-accelerator.npu.count", b"accelerator.,x"])
+def test_the_names_that_say_what_was_found_are_reserved(compatible):
+    names = labels.Labels()
+    names.add(compatible)
+    assert (names.items(), names.rejected, names.key_of(compatible)) == ([], {compatible: "collision"}, b"")
+
+
+@pytest.mark.parametrize("data, text", [
+    (b"caf\xc3\xa9 \xe2\x80\xa8", "caf\xe9 \u2028"),
+    (b"a\n\x7f", r"a\x0a\x7f"),
+    (b"a\xc2\x85 \xc2\x9b31m \xc2\xa0", "a\\xc2\\x85 \\xc2\\x9b31m \xa0"),  # U+0085, U+009B, U+00A0
+    (b"\xff\x9b", r"\xff\x9b"),
+])
+def test_a_control_character_and_a_stray_byte_are_shown_as_bytes(data, text):
+    assert expect.printable(data) == text
+
+
 def board(name):
     return fdt.parse(compiled(HERE.parent / "boards" / name))
 
@@ -98,6 +115,15 @@ def test_one_npu_of_three_nodes_is_one_device():
     assert found == [("gpu", 1, True), ("npu", 3, True)]
     assert {trap.compatible for trap in traps} >= {
         b"rockchip,rk3588-npu-grf", b"rockchip,rk3588-vpu121", b"shared-dma-pool"}
+
+
+def test_a_device_of_several_nodes_is_called_after_the_first_that_is_enabled():
+    root = board("rock-5b")
+    for child in root.children:
+        if child.name == b"npu@fdab0000":
+            child.properties[b"status"] = b"disabled\0"
+    npu = accelerators.find(root)[0][1]
+    assert (npu.kind, npu.address, len(npu.paths), npu.enabled) == ("npu", b"/npu@fdac0000", 3, True)
 
 
 def test_what_is_switched_off_is_described_only():

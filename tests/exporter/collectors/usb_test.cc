@@ -34,6 +34,7 @@ constexpr const char* kHost =
     "  1-1/1-1.2/1-1.2:1.0/bInterfaceClass = fe\n"
     "  1-10/idVendor = 0627\n"
     "  1-10/idProduct = 0001\n"
+    "  1-10/driver -> ../../../../../bus/usb/drivers/usb\n"
     "  1-10/1-10:1.0/bInterfaceClass = 03\n"
     "  1-10/1-10:1.1/driver -> ../../../../../../bus/usb/drivers/usbhid\n"
     "bus/usb/devices/usb1 -> ../../../devices/pci0000:00/0000:00:14.0/usb1\n"
@@ -108,15 +109,34 @@ TEST_F(UsbTest, ADeviceHasWhatItsFilesSay) {
   EXPECT_EQ(coral->device, "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.2");
 }
 
-TEST_F(UsbTest, TheDriverIsOfTheFirstInterfaceThatHasOneNotOfTheDevice) {
+TEST_F(UsbTest, TheDriverIsOfTheFirstInterfaceThatHasOneElseOfTheDevice) {
   Host(kHost);
   Collect();
   ASSERT_NE(Find("1-1"), nullptr);
   EXPECT_EQ(Find("1-1")->driver, "hub");
   ASSERT_NE(Find("1-1.2"), nullptr);
-  EXPECT_EQ(Find("1-1.2")->driver, std::nullopt);  // user space holds it through usbfs
+  EXPECT_EQ(Find("1-1.2")->driver, "usb");  // no interface has one: user space may use it
   ASSERT_NE(Find("1-10"), nullptr);
   EXPECT_EQ(Find("1-10")->driver, "usbhid");
+}
+
+// It stands there while a program has the interface open: a Coral at work must not flap.
+TEST_F(UsbTest, UsbfsIsNoDriver) {
+  Host(kHost);
+  Host(
+      "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.2/1-1.2:1.0/driver -> "
+      "../../../../../../../bus/usb/drivers/usbfs\n");
+  Collect();
+  ASSERT_NE(Find("1-1.2"), nullptr);
+  EXPECT_EQ(Find("1-1.2")->driver, "usb");
+}
+
+TEST_F(UsbTest, ADeviceThatIsNotAuthorisedHasNoDriver) {
+  Host(kHost);
+  std::filesystem::remove(directory_ / (std::string(kCoral) + "driver"));
+  Collect();
+  ASSERT_NE(Find("1-1.2"), nullptr);
+  EXPECT_EQ(Find("1-1.2")->driver, std::nullopt);
 }
 
 TEST_F(UsbTest, ADeviceWithoutAnIdIsSkippedCountedAndNamedAndOthersStay) {
