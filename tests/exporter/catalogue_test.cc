@@ -339,7 +339,7 @@ TEST(Catalogue, AKindFitsIntoALabel) {
   EXPECT_EQ(refusal(std::string(63 - 12 - 6, 'k')), "taken");
   for (const std::string& kind :
        {std::string("gpu-"), std::string("gpu."), std::string("."), std::string(46, 'k')}) {
-    EXPECT_THAT(refusal(kind), StartsWith("f.yaml:3:48: \"" + kind + "\"; expected ")) << kind;
+    EXPECT_THAT(refusal(kind), StartsWith("f.yaml:3:45: \"" + kind + "\"; expected ")) << kind;
   }
 }
 
@@ -348,7 +348,7 @@ TEST(Catalogue, AKindIsNotCalledLikeAnotherLabel) {
     EXPECT_THAT(
         Refusal("version: 1\naccelerators:\n  - {compatibles: [\"a,b\"], vendor: a, kind: " +
                 std::string(kind) + "}\n"),
-        StartsWith("f.yaml:3:48: "))
+        StartsWith("f.yaml:3:45: "))
         << kind;
   }
 }

@@ -215,7 +215,10 @@ TEST(YamlDocument, SaysWhereItIsNoYaml) {
 TEST(YamlDocument, RefusesAQuoteThatDoesNotEnd) {
   for (const char* text :
        {"b: \"c", "b: 'c", "b: \"c\n", "b: 'c\n", "b: \"c\nd: e\n", "\"", "'\n"}) {
-    EXPECT_THAT(Refusal(text), HasSubstr(": no YAML: ")) << text;
+    // yaml-cpp sees it only where nothing at all follows the text.
+    EXPECT_THAT(Refusal(text), testing::AnyOf(HasSubstr(": no YAML: "),
+                                              HasSubstr(": a quote that does not end")))
+        << text;
   }
 }
 

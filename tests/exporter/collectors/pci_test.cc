@@ -80,7 +80,7 @@ TEST_F(PciTest, ABusThatCannotBeReadIsAFailureAndKeepsWhatWasRead) {
   inventory_.pci = {{.address = "0000:01:00.0"}};
   Collect();
   ASSERT_NE(error_, std::nullopt);
-  EXPECT_EQ(error_->code, dt::ErrorCode::kIo);
+  EXPECT_EQ(error_->code, dt::ErrorCode::kMalformed);
   EXPECT_EQ(error_->message, (directory_ / "sys/bus/pci/devices").string() + ": Not a directory");
   EXPECT_THAT(Addresses(), ElementsAre("0000:01:00.0"));
 }

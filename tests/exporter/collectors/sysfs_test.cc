@@ -46,7 +46,7 @@ TEST_F(SysfsTest, AFileIsNoDirectory) {
   directory_.Write("file", "x");
   const auto file = Open().value().OpenBelow("file");
   ASSERT_FALSE(file);
-  EXPECT_EQ(file.error().code, dt::ErrorCode::kIo);
+  EXPECT_EQ(file.error().code, dt::ErrorCode::kMalformed);
   EXPECT_EQ(file.error().message, Path("file") + ": Not a directory");
 }
 

@@ -84,7 +84,7 @@ TEST_F(UsbTest, ABusThatCannotBeReadIsAFailureAndKeepsWhatWasRead) {
   inventory_.usb = {{.address = "1-1"}};
   Collect();
   ASSERT_NE(error_, std::nullopt);
-  EXPECT_EQ(error_->code, dt::ErrorCode::kIo);
+  EXPECT_EQ(error_->code, dt::ErrorCode::kMalformed);
   EXPECT_THAT(inventory_.usb, SizeIs(1));
 }
 
