@@ -78,7 +78,9 @@ class Exporter:
     the kernel for a free one, which is read from the log.
     """
 
-    def __init__(self, *args, listen=("127.0.0.1:0",)):
+    def __init__(self, *args, listen=("127.0.0.1:0",), under=()):
+        """under: a program and its arguments that starts ours, such as unshare."""
+        self._under = list(under)
         self._args = list(args)
         self._listen = list(listen)
         self._lines = {"stdout": [], "stderr": []}
@@ -91,7 +93,7 @@ class Exporter:
         self._empty = tempfile.TemporaryDirectory()
         flags = [f"--web.listen-address={address}" for address in self._listen]
         self.process = subprocess.Popen(
-            [binary(), *_with_sysfs(self._args, self._empty.name), *flags],
+            [*self._under, binary(), *_with_sysfs(self._args, self._empty.name), *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

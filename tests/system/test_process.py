@@ -1,6 +1,7 @@
 """The process: how it starts, ends, reads again, and refuses what it cannot use."""
 
 import os
+import shutil
 import signal
 import socket
 
@@ -101,6 +102,75 @@ def test_many_sighups_do_no_harm(tree):
             exporter.send_signal(signal.SIGHUP)
         assert exporter.get("/metrics").status == 200
         exporter.stop()
+
+
+# Without the kernel's events: they do not reach a user namespace of one's own.
+
+
+def pci_function(sysfs, address, **files):
+    for name, value in files.items():
+        path = sysfs / "bus/pci/devices" / address / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value + "\n")
+
+
+def unplug(sysfs, address):
+    shutil.rmtree(sysfs / "bus/pci/devices" / address)
+
+
+def test_in_a_user_namespace_of_its_own_it_reads_the_hardware_regularly(tmp_path):
+    pci_function(tmp_path, "0000:01:00.0", vendor="0x8086", device="0x1521", **{"class": "0x020000"})
+    with Exporter(f"--path.sysfs={tmp_path}", "--refresh.interval=500ms",
+                  under=["unshare", "--user", "--map-root-user"]) as exporter:
+        assert "hardware events cannot be had" in exporter.stderr
+        assert "accelerator_info" not in exporter.metrics()
+        pci_function(tmp_path, "0000:02:00.0", vendor="0x10de", device="0x2330", **{"class": "0x030200"})
+        wait_until(says(exporter, 'address="0000:02:00.0"'), "the new function")
+        exporter.stop()
+
+
+# What was unplugged.
+
+
+def test_labels_of_what_was_unplugged_stay_for_the_removal_delay(tmp_path):
+    key = 'devicetree_node_label_info{key="beta.devicetree.org/accelerator.gpu"'
+    pci_function(tmp_path, "0000:02:00.0", vendor="0x10de", device="0x2330", **{"class": "0x030200"})
+    with Exporter(f"--path.sysfs={tmp_path}", "--labels.removal-delay=3s") as exporter:
+        assert key in exporter.metrics()
+        unplug(tmp_path, "0000:02:00.0")
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(lambda: "accelerator_info" not in exporter.metrics(), "no accelerator")
+        assert key in exporter.metrics(), "its label stays"
+        # Nothing else happens: the delay alone takes the label away.
+        wait_until(lambda: key not in exporter.metrics(), "no label", seconds=20)
+        exporter.stop()
+
+
+def test_labels_of_what_is_plugged_in_again_in_time_never_go(tmp_path):
+    key = 'devicetree_node_label_info{key="beta.devicetree.org/accelerator.gpu"'
+    gpu = {"vendor": "0x10de", "device": "0x2330", "class": "0x030200"}
+    pci_function(tmp_path, "0000:02:00.0", **gpu)
+    with Exporter(f"--path.sysfs={tmp_path}", "--labels.removal-delay=1h") as exporter:
+        unplug(tmp_path, "0000:02:00.0")
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(lambda: "accelerator_info" not in exporter.metrics(), "no accelerator")
+        pci_function(tmp_path, "0000:03:00.0", **gpu)  # in another slot
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(says(exporter, 'address="0000:03:00.0"'), "the same card elsewhere")
+        text = exporter.metrics()
+        assert key in text
+        assert 'key="beta.devicetree.org/accelerator.gpu.count",value="1"' in text
+        exporter.stop()
+
+
+def test_a_standing_fault_is_logged_once(tmp_path):
+    pci_function(tmp_path, "0000:02:00.0", vendor="no number", device="0x2330", **{"class": "0x030200"})
+    with Exporter(f"--path.sysfs={tmp_path}") as exporter:
+        for _ in range(3):
+            exporter.send_signal(signal.SIGHUP)
+            wait_until(says(exporter, 'skipped_devices{collector="pci"} 1'), "a skipped device")
+        exporter.stop()
+        assert exporter.stderr.count("0000:02:00.0/vendor") == 1
 
 
 # No devicetree: ordinary on a PC.
