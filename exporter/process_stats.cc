@@ -8,56 +8,60 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <ctime>
+#include <string>
 
 namespace exporter {
 namespace {
 
-// Clock ticks from boot to the start of this process, on the clock that counts
-// suspended time too, as field 22 of stat does.
-std::optional<double> StartTime(unsigned long long start_ticks) {
+// What a small file of /proc holds; empty if it cannot be read.
+std::string ReadSmall(const char* path) {
+  std::array<char, 1024> text{};
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return "";
+  const ssize_t size = read(fd, text.data(), text.size());
+  close(fd);
+  return std::string(text.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
+}
+
+// Since the epoch, from field 22 of stat: clock ticks from boot, on the clock that
+// counts suspended time too.
+std::optional<double> ReadStartTime() {
+  const std::string stat = ReadSmall("/proc/self/stat");
+  // The name in field 2 may hold anything; the last ')' ends it.
+  std::size_t at = stat.rfind(')');
+  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
   timespec boot{};
   timespec now{};
-  if (clock_gettime(CLOCK_BOOTTIME, &boot) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0) {
+  if (at == std::string::npos || clock_gettime(CLOCK_BOOTTIME, &boot) != 0 ||
+      clock_gettime(CLOCK_REALTIME, &now) != 0) {
     return std::nullopt;
   }
   const auto seconds = [](const timespec& t) {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
   };
-  return seconds(now) - seconds(boot) +
-         static_cast<double>(start_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  const auto ticks = static_cast<double>(std::strtoull(stat.c_str() + at, nullptr, 10));
+  return seconds(now) - seconds(boot) + ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-void ReadStat(ProcessStats* stats) {
-  std::array<char, 1024> text{};
-  const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  const ssize_t size = read(fd, text.data(), text.size() - 1);
-  close(fd);
-  // The name in field 2 may hold anything; the last ')' ends it.
-  const char* fields = size > 0 ? std::strrchr(text.data(), ')') : nullptr;
-  if (fields == nullptr) return;
-  unsigned long user = 0;
-  unsigned long system = 0;
-  unsigned long long start = 0;
-  unsigned long virtual_bytes = 0;
-  long resident_pages = 0;
-  // Fields 3 to 24: state ... utime(14) stime(15) ... starttime(22) vsize(23) rss(24).
-  const int count = std::sscanf(fields + 1,
-                                " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d "
-                                "%*d %*d %*d %llu %lu %ld",
-                                &user, &system, &start, &virtual_bytes, &resident_pages);
-  if (count != 5) return;
-  stats->cpu_seconds =
-      static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  stats->virtual_memory_bytes = virtual_bytes;
-  stats->resident_memory_bytes = static_cast<std::uint64_t>(resident_pages) *
-                                 static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  // Computed once: it would move with every step of the wall clock otherwise.
-  static const std::optional<double> start_time = StartTime(start);
-  stats->start_time_seconds = start_time;
+// statm: total and resident size in pages.
+void ReadMemory(ProcessStats* stats) {
+  const std::string statm = ReadSmall("/proc/self/statm");
+  if (statm.empty()) return;
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  char* end = nullptr;
+  stats->virtual_memory_bytes = std::strtoull(statm.c_str(), &end, 10) * page;
+  stats->resident_memory_bytes = std::strtoull(end, nullptr, 10) * page;
+}
+
+std::optional<double> CpuSeconds() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return std::nullopt;
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 std::optional<std::uint64_t> CountOpenFiles() {
@@ -86,7 +90,11 @@ std::optional<std::uint64_t> SoftLimit(__rlimit_resource resource) {
 
 ProcessStats ReadProcessStats() {
   ProcessStats stats;
-  ReadStat(&stats);
+  stats.cpu_seconds = CpuSeconds();
+  ReadMemory(&stats);
+  // Computed once: it would move with every step of the wall clock otherwise.
+  static const std::optional<double> start_time = ReadStartTime();
+  stats.start_time_seconds = start_time;
   stats.open_fds = CountOpenFiles();
   stats.max_fds = SoftLimit(RLIMIT_NOFILE);
   stats.virtual_memory_max_bytes = SoftLimit(RLIMIT_AS);

@@ -1,6 +1,6 @@
 // What the kernel says about this very process: the standard process_* metrics.
 //
-// Facts: proc(5), /proc/[pid]/stat and /proc/[pid]/fd; getrlimit(2).
+// Facts: proc(5), /proc/[pid]/stat, statm and fd; getrusage(2), getrlimit(2).
 #ifndef EXPORTER_PROCESS_STATS_H_
 #define EXPORTER_PROCESS_STATS_H_
 
