@@ -37,6 +37,16 @@ bool Allows(const std::vector<std::string>& conditions, const std::optional<std:
   return conditions.empty() || (value && Contains(conditions, *value));
 }
 
+// "pci10de,2b00"
+std::string PciId(const PciFunction& function) {
+  return "pci" + Hex(function.vendor_id) + "," + Hex(function.device_id);
+}
+
+// "pciclass,0302"
+std::string PciClass(const PciFunction& function) {
+  return "pciclass," + Hex(function.class_code >> 8, 4);
+}
+
 // "npu0" is called npu.
 std::string KindOfName(std::string_view base_name) {
   const std::size_t last = base_name.find_last_not_of("0123456789");
@@ -318,9 +328,8 @@ class Finder {
   void Finish(const PciFunction& function, const CatalogueEntry* entry, Accelerator accelerator) {
     accelerator.source = sysfs_ + "/bus/pci/devices/" + function.address;
     accelerator.numa_node = function.numa_node;
-    const std::string id = "pci" + Hex(function.vendor_id) + "," + Hex(function.device_id);
-    const std::string class_id = "pciclass," + Hex(function.class_code >> 8, 4);
-    for (const std::string& compatible : {accelerator.compatible, id, class_id}) {
+    for (const std::string& compatible :
+         {accelerator.compatible, PciId(function), PciClass(function)}) {
       if (!Contains(accelerator.compatibles, compatible)) {
         accelerator.compatibles.push_back(compatible);
       }
@@ -357,7 +366,7 @@ class Finder {
 }  // namespace
 
 std::vector<std::string> PciCompatibles(const PciFunction& function) {
-  const std::string id = "pci" + Hex(function.vendor_id) + "," + Hex(function.device_id);
+  const std::string id = PciId(function);
   std::vector<std::string> compatibles;
   if (function.subsystem_vendor_id && function.subsystem_device_id) {
     const std::string subsystem =
@@ -367,7 +376,7 @@ std::vector<std::string> PciCompatibles(const PciFunction& function) {
   }
   compatibles.push_back(id);
   compatibles.push_back("pciclass," + Hex(function.class_code, 6));
-  compatibles.push_back("pciclass," + Hex(function.class_code >> 8, 4));
+  compatibles.push_back(PciClass(function));
   return compatibles;
 }
 
