@@ -15,6 +15,7 @@ namespace exporter {
 namespace {
 
 constexpr int kUsageError = 2;
+constexpr double kMaxDurationSeconds = 3e9;  // 95 years, so that nanoseconds fit 64 bits
 
 // CLI11 takes a non-empty answer for the reason why a value is refused, and puts
 // the flag's name before it.
@@ -52,6 +53,7 @@ std::optional<std::chrono::duration<double>> ParseDuration(std::string_view text
     seconds += std::stod(std::string(number)) * kUnits[unit].seconds;
     next_unit = unit + 1;
   }
+  if (seconds > kMaxDurationSeconds) return std::nullopt;
   return std::chrono::duration<double>(seconds);
 }
 
@@ -152,7 +154,8 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
                  "exporter/accelerators.yaml.")
       ->type_name("FILE");
   app.add_option("--refresh.interval", refresh_interval,
-                 "How often to read the hardware where the kernel's events cannot be had.")
+                 "How often to read the hardware where the kernel's events cannot be had, and the "
+                 "longest wait after a read that failed; 0: never.")
       ->check(ExpectDuration())
       ->type_name("DURATION")
       ->capture_default_str();

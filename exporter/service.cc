@@ -40,6 +40,8 @@ constexpr std::chrono::milliseconds kShutdownPatience{500};
 constexpr std::chrono::milliseconds kQuiet{200};
 constexpr std::chrono::milliseconds kMostDelay{1000};
 
+constexpr std::chrono::seconds kFirstRetry{1};
+
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr const char* kPlainType = "text/plain; charset=utf-8";
 constexpr const char* kHtmlType = "text/html; charset=utf-8";
@@ -110,12 +112,18 @@ class Service {
     return pages;
   }
 
+  // What could not be read is tried again, since no event tells that it now can:
+  // after a second, then after twice that and so on up to the refresh interval.
   void ScheduleRefresh() {
+    const auto interval = std::chrono::duration_cast<Clock::duration>(options_.refresh_interval);
+    const bool failed = std::ranges::any_of(inventory_.collectors, [](const auto& report) {
+      return !report.success || report.skipped_devices > 0;
+    });
     read_at_.reset();
-    if (!uevents_ && options_.refresh_interval.count() > 0) {
-      read_at_ =
-          Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.refresh_interval);
+    if (interval.count() > 0 && (failed || !uevents_)) {
+      read_at_ = Clock::now() + (failed ? std::min<Clock::duration>(retry_, interval) : interval);
     }
+    retry_ = failed ? std::min<Clock::duration>(retry_ * 2, interval) : kFirstRetry;
   }
 
   void ReadHardware() {
@@ -179,6 +187,7 @@ class Service {
   std::unique_ptr<HttpServer> server_;
   std::optional<Clock::time_point> read_at_;      // when the hardware is to be read next
   std::optional<Clock::time_point> burst_began_;  // the first event not yet acted on
+  Clock::duration retry_ = kFirstRetry;           // to wait after the next read that fails
 };
 
 }  // namespace

@@ -96,6 +96,18 @@ def test_sighup_on_a_tree_that_cannot_be_read_keeps_the_last_good_facts(tree):
         exporter.stop()
 
 
+def test_what_could_not_be_read_is_tried_again_without_being_told(tree):
+    success = 'devicetree_collector_success{collector="devicetree"}'
+    compatible = (tree / "compatible").read_bytes()
+    with Exporter(f"--path.devicetree={tree}") as exporter:
+        make_node(tree, compatible=b"x" * 70_000)  # dt/tree.h: at most 65,536
+        exporter.send_signal(signal.SIGHUP)
+        wait_until(says(exporter, f"{success} 0\n"), "a failed collector")
+        make_node(tree, compatible=compatible)
+        wait_until(says(exporter, f"{success} 1\n"), "a collector that works again", seconds=30)
+        exporter.stop()
+
+
 def test_many_sighups_do_no_harm(tree):
     with Exporter(f"--path.devicetree={tree}") as exporter:
         for _ in range(100):
