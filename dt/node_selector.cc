@@ -80,6 +80,7 @@ std::vector<const Node*> SelectNodes(const Tree& tree, std::string_view pattern)
   std::ranges::sort(selected);
   selected.erase(std::unique(selected.begin(), selected.end()), selected.end());
   std::vector<const Node*> nodes;
+  nodes.reserve(selected.size());
   for (const auto& [path, node] : selected) nodes.push_back(node);
   return nodes;
 }
