@@ -185,7 +185,7 @@ YamlValue Parse(std::string_view text) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    throw Refused{error.mark.line + 1, error.mark.column + 1, "no YAML: " + error.msg};
+    throw Refused{error.mark.line + 1, error.mark.column + 1, "no YAML: " + Printable(error.msg)};
   }
   return std::move(builder).Take();
 }
