@@ -56,4 +56,18 @@ std::optional<Departures::Clock::time_point> Departures::next_expiry() const {
   return first->expiry;
 }
 
+void RemovalHold::Saw(const Inventory& inventory) {
+  for (const CollectorReport& report : inventory.collectors) {
+    if (report.success && report.skipped_devices == 0) read_.insert(report.name);
+  }
+  all_read_ = std::ranges::all_of(inventory.collectors, [this](const CollectorReport& report) {
+    return read_.contains(report.name);
+  });
+}
+
+std::optional<RemovalHold::Clock::time_point> RemovalHold::next_change() const {
+  if (expired_ || !all_read_) return std::nullopt;
+  return end_;
+}
+
 }  // namespace exporter

@@ -8,6 +8,8 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "exporter/inventory.h"
@@ -40,6 +42,30 @@ class Departures {
     Clock::time_point expiry;
   };
   std::vector<Departed> departed_;
+};
+
+// Labels of an earlier run, which the Node carries still, stay until every collector
+// has read well once, and the delay has passed since the start: before that it is
+// not known which of them stand for hardware that is merely slow or unreadable.
+class RemovalHold {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  RemovalHold(Clock::time_point start, Clock::duration delay) : end_(start + delay) {}
+
+  void Saw(const Inventory& inventory);
+
+  bool MayRemove(Clock::time_point time) const { return all_read_ && time >= end_; }
+
+  // When MayRemove() turns true without a further read; nothing once that was.
+  std::optional<Clock::time_point> next_change() const;
+  void Expire(Clock::time_point time) { expired_ = MayRemove(time); }
+
+ private:
+  const Clock::time_point end_;
+  std::set<std::string> read_;  // collectors that have read all their devices
+  bool all_read_ = false;
+  bool expired_ = false;
 };
 
 }  // namespace exporter

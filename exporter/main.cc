@@ -16,6 +16,8 @@
 #include "exporter/build_info.h"
 #include "exporter/catalogue.h"
 #include "exporter/collect.h"
+#include "exporter/departures.h"
+#include "exporter/label_outputs.h"
 #include "exporter/log.h"
 #include "exporter/options.h"
 #include "exporter/projections/dry_run.h"
@@ -77,6 +79,19 @@ int Print(const Options& options, const Inventory& inventory) {
   return std::cout ? kDone : kRuntimeFailure;
 }
 
+// Writes or removes labels, and is done. A signal ends it.
+int WriteOnce(const Options& options, const LabelTargets& targets, const Inventory& inventory,
+              const Log& log) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (options.cleanup) return CleanUpLabels(targets, log) ? kDone : kRuntimeFailure;
+  RemovalHold hold({}, {});
+  hold.Saw(inventory);
+  const WantedLabels wanted{ToLabels(inventory, options.labels).labels, hold.MayRemove({})};
+  return WriteLabelsOnce(targets, wanted, log) && wanted.may_remove ? kDone : kRuntimeFailure;
+}
+
 int Run(int argc, char** argv) {
   std::variant<Options, Exit> parsed = ParseOptions(argc, argv, kBuildInfo);
   if (const Exit* exit = std::get_if<Exit>(&parsed)) {
@@ -98,9 +113,16 @@ int Run(int argc, char** argv) {
     }
   }
   if (options.dry_run || options.explain) return Print(options, inventory);
+  dt::Result<LabelTargets> targets =
+      FindLabelTargets(options, "devicetree-exporter/" + kBuildInfo.version);
+  if (!targets) return Fail(kUsageError, targets.error().message);
   const Log log(options.log_level);
   LogProblems(log, inventory, nullptr);
-  return Serve(options, *catalogue, log, std::move(inventory), std::move(uevents), signals);
+  if (options.once || options.cleanup || options.nfd_write_once) {
+    return WriteOnce(options, *targets, inventory, log);
+  }
+  return Serve(options, *catalogue, log, std::move(inventory), std::move(uevents),
+               std::move(targets).value(), signals);
 }
 
 }  // namespace

@@ -62,6 +62,13 @@ CLI::Validator ExpectDuration() {
                 [](const auto& v) { return ParseDuration(v).has_value(); });
 }
 
+CLI::Validator ExpectPositiveDuration() {
+  return Expect("a duration such as 30s, 5m or 1h30m, above 0", [](const auto& v) {
+    const auto duration = ParseDuration(v);
+    return duration && duration->count() > 0;
+  });
+}
+
 // "xlnx=xilinx"
 bool IsRename(const std::string& value) {
   const std::size_t equals = value.find('=');
@@ -88,6 +95,9 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
   std::string accelerator_state = "enabled";
   std::string removal_delay = "30s";
   std::string refresh_interval = "5m";
+  std::string resync_interval = "5m";
+  std::string start_jitter = "30s";
+  std::string on_conflict = "force";
   std::vector<std::string> renames;
   bool version = false;
 
@@ -160,6 +170,56 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
       ->type_name("DURATION")
       ->capture_default_str();
 
+  app.add_flag("--labels.kubernetes", options.kubernetes.labels,
+               "Apply the labels to this machine's Node object.");
+  app.add_option("--kubeconfig", options.kubernetes.kubeconfig,
+                 "How to reach the Kubernetes API. Default: $KUBECONFIG, a pod's service account, "
+                 "~/.kube/config.")
+      ->type_name("FILE");
+  app.add_option("--kubernetes.context", options.kubernetes.context,
+                 "Context of the kubeconfig. Default: its current one.")
+      ->type_name("NAME");
+  app.add_option("--kubernetes.node-name", options.kubernetes.node_name,
+                 "Name of this machine's Node. Default: $NODE_NAME, else the host name.")
+      ->check(Expect("a DNS subdomain in lower case, at most 253 characters", IsLabelPrefix))
+      ->type_name("NAME");
+  app.add_option(
+         "--kubernetes.resync-interval", resync_interval,
+         "How often to look whether the Node still carries its labels, give or take a fifth.")
+      ->check(ExpectPositiveDuration())
+      ->type_name("DURATION")
+      ->capture_default_str();
+  app.add_option("--kubernetes.start-jitter", start_jitter,
+                 "The first apply comes within this time, at a moment that depends on the Node's "
+                 "name.")
+      ->check(ExpectDuration())
+      ->type_name("DURATION")
+      ->capture_default_str();
+  app.add_flag("--kubernetes.watch", options.kubernetes.watch,
+               "Have the API server tell when the Node changes, and set it right within a second: "
+               "needs the rights list and watch.");
+  app.add_option("--kubernetes.on-conflict", on_conflict,
+                 "What to do about a label that another field manager holds with another value: "
+                 "take it (force, at most 3 times an hour), or leave it (yield).")
+      ->check(Expect("force or yield", [](const auto& v) { return v == "force" || v == "yield"; }))
+      ->type_name("force|yield")
+      ->capture_default_str();
+  app.add_flag("--kubernetes.adopt", options.kubernetes.adopt,
+               "Remove the labels under the prefix that others left on the Node, such as "
+               "k8s-dt-node-labeller.");
+  app.add_option("--nfd.feature-file", options.nfd_feature_file,
+                 "Write the labels into this local feature file of Node Feature Discovery, and "
+                 "renew it while we live.")
+      ->type_name("FILE");
+  app.add_flag("-f,--nfd.write-once", options.nfd_write_once,
+               "Write that file once, without an expiry, and exit. Default file: "
+               "/etc/kubernetes/node-feature-discovery/features.d/devicetree-features.");
+  app.add_flag("--once", options.once,
+               "Write the labels where the flags say, and exit: 0 if they are there, else 1.");
+  app.add_flag("--cleanup", options.cleanup,
+               "Remove all labels under the prefix from this machine's Node (and the file of "
+               "--nfd.feature-file), and exit: 0 if they are gone, else 1.");
+
   app.add_option("--path.sysfs", options.paths.sysfs, "Where the host's sysfs is mounted.")
       ->type_name("DIR")
       ->capture_default_str();
@@ -216,11 +276,31 @@ std::variant<Options, Exit> ParseOptions(int argc, const char* const* argv,
     return Exit{0, "devicetree-exporter, version " + build.version +
                        " (revision: " + build.revision + ")\n  compiler: " + build.compiler + "\n"};
   }
+  const int exclusive = int{options.dry_run} + int{options.explain.has_value()} +
+                        int{options.once} + int{options.cleanup} + int{options.nfd_write_once};
+  if (exclusive > 1) {
+    return UsageError(app,
+                      "more than one of --dry-run, --explain, --once, --cleanup and "
+                      "--nfd.write-once given; expected one");
+  }
+  if (options.once && !options.kubernetes.labels && options.nfd_feature_file.empty()) {
+    return UsageError(app,
+                      "--once: nowhere to write; expected --labels.kubernetes or "
+                      "--nfd.feature-file as well");
+  }
+  if (options.nfd_write_once && options.kubernetes.labels) {
+    return UsageError(app,
+                      "--nfd.write-once: --labels.kubernetes given as well; expected --once "
+                      "with --nfd.feature-file to write both");
+  }
   options.labels.count_values = label_value == "count";
   options.labels.accelerator_state = static_cast<AcceleratorState>(
       std::ranges::find(kAcceleratorStates, accelerator_state) - std::begin(kAcceleratorStates));
   options.removal_delay = *ParseDuration(removal_delay);
   options.refresh_interval = *ParseDuration(refresh_interval);
+  options.kubernetes.resync_interval = *ParseDuration(resync_interval);
+  options.kubernetes.start_jitter = *ParseDuration(start_jitter);
+  options.kubernetes.force_conflicts = on_conflict == "force";
   options.log_level = *ParseLogLevel(log_level);
   if (!renames.empty()) options.labels.vendor_renames.clear();
   for (const std::string& rename : renames) {

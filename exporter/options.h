@@ -16,8 +16,25 @@
 
 namespace exporter {
 
+struct KubernetesOptions {
+  bool labels = false;     // apply the labels to our Node
+  std::string kubeconfig;  // file; empty: $KUBECONFIG, a pod's service account, ~/.kube/config
+  std::string context;     // empty: the kubeconfig's current one
+  std::string node_name;   // empty: $NODE_NAME, else the host name
+  std::chrono::duration<double> resync_interval{300};
+  std::chrono::duration<double> start_jitter{30};
+  bool watch = false;
+  bool force_conflicts = true;
+  bool adopt = false;
+};
+
 struct Options {
   bool dry_run = false;
+  bool once = false;             // write the labels where they go, and exit
+  bool cleanup = false;          // remove them there, and exit
+  bool nfd_write_once = false;   // once, and only NFD's feature file
+  std::string nfd_feature_file;  // empty: none
+  KubernetesOptions kubernetes;
   std::optional<std::string> explain;  // what is to be explained; "": everything
   LabelRules labels;
   std::chrono::duration<double> removal_delay{30};

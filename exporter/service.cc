@@ -61,16 +61,19 @@ std::set<std::string, std::less<>> WatchedSubsystems(const Catalogue& catalogue)
 class Service {
  public:
   Service(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
-          dt::Result<UeventSocket> uevents)
+          dt::Result<UeventSocket> uevents, LabelTargets targets)
       : options_(options),
         catalogue_(catalogue),
         log_(log),
         inventory_(std::move(inventory)),
-        uevents_(std::move(uevents)) {}
+        uevents_(std::move(uevents)),
+        hold_(Clock::now(), std::chrono::duration_cast<Clock::duration>(options.removal_delay)),
+        outputs_(std::move(targets), log) {}
 
   int Run(int signals) {
     std::string error;
-    server_ = HttpServer::Start(options_.listen_addresses, ToPages(), &error);
+    const LabelReport labels = ToLabels(inventory_, options_.labels);
+    server_ = HttpServer::Start(options_.listen_addresses, ToPages(labels), &error);
     if (server_ == nullptr) {
       std::cerr << "devicetree-exporter: " << error << "\n";
       return kRuntimeFailure;
@@ -84,17 +87,26 @@ class Service {
                  {{"reason", uevents_.error().message},
                   {"seconds", std::to_string(std::lround(options_.refresh_interval.count()))}});
     }
+    hold_.Saw(inventory_);
+    outputs_.Publish({labels.labels, hold_.MayRemove(Clock::now())}, Clock::now());
     ScheduleRefresh();
     Loop(signals);
     log_.Write(LogLevel::kInfo, "Stopping");
-    // A peer that holds its connection does not hold us.
-    if (!server_->Stop(kShutdownPatience)) std::_Exit(kDone);
+    // Neither a peer that holds its connection nor an API server that is silent holds us.
+    const bool labels_stopped = outputs_.Stop(kShutdownPatience / 2);
+    if (!server_->Stop(kShutdownPatience / 2) || !labels_stopped) std::_Exit(kDone);
     return kDone;
   }
 
  private:
-  Pages ToPages() const {
+  // The snapshot as it is now, to all who get it.
+  void Publish() {
     const LabelReport labels = ToLabels(inventory_, options_.labels, departures_.accelerators());
+    server_->Publish(ToPages(labels));
+    outputs_.Publish({labels.labels, hold_.MayRemove(Clock::now())}, Clock::now());
+  }
+
+  Pages ToPages(const LabelReport& labels) const {
     const std::string& metrics = options_.telemetry_path;
     Pages pages;
     pages.emplace("/", Page{kHtmlType,
@@ -108,7 +120,7 @@ class Service {
     pages.insert_or_assign(
         metrics,
         Page{kMetricsType, PreparedBody(ToInventoryMetrics(inventory_, labels, kBuildInfo)),
-             [] { return ToProcessMetrics(ReadProcessStats()); }});
+             [this] { return ToProcessMetrics(ReadProcessStats()) + outputs_.Metrics(); }});
     return pages;
   }
 
@@ -132,7 +144,8 @@ class Service {
     departures_.Update(before, inventory_, options_.labels, Clock::now(),
                        std::chrono::duration_cast<Clock::duration>(options_.removal_delay));
     LogProblems(log_, inventory_, &before);
-    server_->Publish(ToPages());
+    hold_.Saw(inventory_);
+    Publish();
     burst_began_.reset();
     ScheduleRefresh();
   }
@@ -147,8 +160,9 @@ class Service {
   // Milliseconds until the next thing that is due; -1 if there is none.
   int Timeout() const {
     std::optional<Clock::time_point> due = read_at_;
-    if (const auto expiry = departures_.next_expiry(); expiry && (!due || *expiry < *due)) {
-      due = expiry;
+    for (const auto& other :
+         {departures_.next_expiry(), hold_.next_change(), outputs_.next_due()}) {
+      if (other && (!due || *other < *due)) due = other;
     }
     if (!due) return -1;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
@@ -170,10 +184,13 @@ class Service {
       if (waited[1].revents != 0) TakeEvents();
       const Clock::time_point now = Clock::now();
       if (read_at_ && *read_at_ <= now) ReadHardware();
-      if (const auto expiry = departures_.next_expiry(); expiry && *expiry <= now) {
+      const auto is_due = [&](const auto& time) { return time && *time <= now; };
+      if (is_due(departures_.next_expiry()) || is_due(hold_.next_change())) {
         departures_.Expire(now);
-        server_->Publish(ToPages());
+        hold_.Expire(now);
+        Publish();
       }
+      outputs_.Tick(now);
     }
   }
 
@@ -184,6 +201,8 @@ class Service {
   Inventory inventory_;
   const dt::Result<UeventSocket> uevents_;
   Departures departures_;
+  RemovalHold hold_;
+  LabelOutputs outputs_;
   std::unique_ptr<HttpServer> server_;
   std::optional<Clock::time_point> read_at_;      // when the hardware is to be read next
   std::optional<Clock::time_point> burst_began_;  // the first event not yet acted on
@@ -193,8 +212,10 @@ class Service {
 }  // namespace
 
 int Serve(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
-          dt::Result<UeventSocket> uevents, int signals) {
-  return Service(options, catalogue, log, std::move(inventory), std::move(uevents)).Run(signals);
+          dt::Result<UeventSocket> uevents, LabelTargets targets, int signals) {
+  return Service(options, catalogue, log, std::move(inventory), std::move(uevents),
+                 std::move(targets))
+      .Run(signals);
 }
 
 void LogProblems(const Log& log, const Inventory& inventory, const Inventory* before) {

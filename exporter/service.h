@@ -4,6 +4,7 @@
 
 #include "exporter/catalogue.h"
 #include "exporter/inventory.h"
+#include "exporter/label_outputs.h"
 #include "exporter/log.h"
 #include "exporter/options.h"
 #include "exporter/uevents.h"
@@ -13,10 +14,10 @@ namespace exporter {
 // Serves `inventory` over HTTP, and reads the hardware again when `uevents` say
 // that it changed (without them every options.refresh_interval), and at SIGHUP,
 // which `signals`, a signalfd, tells. Returns the exit code once SIGTERM or SIGINT
-// came. REQUIRES: `uevents` was opened before the inventory was read, so that no
-// change is missed.
+// came. `targets` get the labels, and keep them afterwards. REQUIRES: `uevents` was opened before
+// the inventory was read, so that no change is missed.
 int Serve(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
-          dt::Result<UeventSocket> uevents, int signals);
+          dt::Result<UeventSocket> uevents, LabelTargets targets, int signals);
 
 // Logs the problems that stand in `inventory` and did not in `before` (may be null).
 void LogProblems(const Log& log, const Inventory& inventory, const Inventory* before);

@@ -234,4 +234,37 @@ std::string ToProcessMetrics(const ProcessStats& stats) {
   return std::move(out).Text();
 }
 
+std::string ToLabelSinkMetrics(const SinkReport& report) {
+  Exposition out;
+  out.Begin("devicetree_node_label_applied",
+            "Whether the API server was last seen to hold the label with the wanted value.");
+  for (const SinkReport::AppliedLabel& label : report.labels) {
+    out.Add({{"key", label.key}}, ToNumber(label.applied));
+  }
+  out.AddSingle("devicetree_node_labels_yielded",
+                "Number of labels that are left as others set them.",
+                std::optional(report.yielded));
+  out.AddSingle("devicetree_label_applies_total",
+                "Total applies of the node labels that the API server took.",
+                std::optional(report.applies), MetricType::Counter);
+  out.Begin("devicetree_label_apply_failures_total",
+            "Total attempts to read or apply the node labels that failed, by reason.",
+            MetricType::Counter);
+  for (std::size_t i = 0; i < kApplyFailures.size(); ++i) {
+    out.Add({{"reason", kApplyFailures[i]}}, static_cast<double>(report.failures[i]));
+  }
+  out.Begin("devicetree_label_conflicts_total",
+            "Total node labels that another field manager held with another value, by manager.",
+            MetricType::Counter);
+  for (const auto& [manager, count] : report.conflicts) {
+    out.Add({{"manager", manager}}, static_cast<double>(count));
+  }
+  out.AddSingle("devicetree_label_drift_repairs_total",
+                "Total node labels set right after others had changed them.",
+                std::optional(report.repairs), MetricType::Counter);
+  out.AddSingle("devicetree_label_last_success_timestamp_seconds",
+                "When the API server was last seen to hold the node labels.", report.last_success);
+  return std::move(out).Text();
+}
+
 }  // namespace exporter

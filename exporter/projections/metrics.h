@@ -11,6 +11,7 @@
 #include "exporter/inventory.h"
 #include "exporter/process_stats.h"
 #include "exporter/projections/labels.h"
+#include "exporter/sink_report.h"
 
 namespace exporter {
 
@@ -27,6 +28,9 @@ std::string ToInventoryMetrics(const Inventory& inventory, const LabelReport& la
                                const BuildInfo& build);
 
 std::string ToProcessMetrics(const ProcessStats& stats);
+
+// How the Kubernetes label sink fares.
+std::string ToLabelSinkMetrics(const SinkReport& report);
 
 }  // namespace exporter
 

@@ -1,0 +1,137 @@
+#include "exporter/sinks/kubernetes/api_messages.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace exporter {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kMaxMessageBytes = 300;
+constexpr std::string_view kLabelField = ".metadata.labels.";
+
+// The value at a path of member names; null if any of them is not there.
+const Json& At(const Json& json, std::initializer_list<const char*> path) {
+  static const Json kNull;
+  const Json* at = &json;
+  for (const char* name : path) {
+    if (!at->is_object()) return kNull;
+    const auto found = at->find(name);
+    if (found == at->end()) return kNull;
+    at = &*found;
+  }
+  return *at;
+}
+
+std::string Text(const Json& json, std::initializer_list<const char*> path) {
+  const Json& value = At(json, path);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+// The members of an object; none of anything else.
+const Json::object_t& Members(const Json& json) {
+  static const Json::object_t kNone;
+  const auto* members = json.get_ptr<const Json::object_t*>();
+  return members == nullptr ? kNone : *members;
+}
+
+Json Parse(std::string_view text) {
+  return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+std::optional<NodeMetadata> ToNode(const Json& json) {
+  const Json& metadata = At(json, {"metadata"});
+  NodeMetadata node;
+  node.name = Text(metadata, {"name"});
+  node.uid = Text(metadata, {"uid"});
+  node.resource_version = Text(metadata, {"resourceVersion"});
+  if (node.name.empty() || node.uid.empty() || node.resource_version.empty()) return std::nullopt;
+  for (const auto& [key, value] : Members(At(metadata, {"labels"}))) {
+    if (value.is_string()) node.labels[key] = value.get<std::string>();
+  }
+  for (const Json& entry : At(metadata, {"managedFields"})) {
+    if (Text(entry, {"manager"}) != kFieldManager || Text(entry, {"operation"}) != "Apply" ||
+        !Text(entry, {"subresource"}).empty()) {
+      continue;
+    }
+    for (const auto& [field, unused] : Members(At(entry, {"fieldsV1", "f:metadata", "f:labels"}))) {
+      if (field.starts_with("f:")) node.owned.insert(field.substr(2));
+    }
+  }
+  return node;
+}
+
+// `conflict with "kubectl-label" using v1`
+std::string ManagerIn(const std::string& message) {
+  const std::size_t begin = message.find('"');
+  const std::size_t end = begin == std::string::npos ? begin : message.find('"', begin + 1);
+  return end == std::string::npos ? "unknown" : message.substr(begin + 1, end - begin - 1);
+}
+
+Json Metadata(const std::string& uid) { return {{"metadata", {{"uid", uid}}}}; }
+
+// In plain ASCII, whatever stands in it.
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::optional<NodeMetadata> ParseNode(std::string_view json) { return ToNode(Parse(json)); }
+
+ApiStatus ParseStatus(std::string_view body) {
+  const Json json = Parse(body);
+  ApiStatus status;
+  status.message = Text(json, {"message"});
+  if (status.message.empty()) status.message = body;
+  if (status.message.size() > kMaxMessageBytes) status.message.resize(kMaxMessageBytes);
+  for (const Json& cause : At(json, {"details", "causes"})) {
+    const std::string field = Text(cause, {"field"});
+    const std::string message = Text(cause, {"message"});
+    if (field == "metadata.uid") status.about_uid = true;
+    if (field == "metadata.labels") status.label_causes.push_back(message);
+    if (Text(cause, {"reason"}) == "FieldManagerConflict" && field.starts_with(kLabelField)) {
+      status.conflicts.push_back({field.substr(kLabelField.size()), ManagerIn(message)});
+    }
+  }
+  // An apply's uid that is not the Node's is a plain Conflict without causes.
+  if (Text(json, {"reason"}) == "Conflict" && At(json, {"details", "causes"}).empty()) {
+    status.about_uid = true;
+  }
+  return status;
+}
+
+std::string ApplyBody(const std::string& node, const std::string& uid, const LabelMap& labels) {
+  Json body = Metadata(uid);
+  body["apiVersion"] = "v1";
+  body["kind"] = "Node";
+  body["metadata"]["name"] = node;
+  body["metadata"]["labels"] = labels;
+  return Dump(body);
+}
+
+std::string RemovalBody(const std::string& uid, const std::vector<std::string>& keys) {
+  Json body = Metadata(uid);
+  for (const std::string& key : keys) body["metadata"]["labels"][key] = nullptr;
+  return Dump(body);
+}
+
+std::optional<WatchEvent> ParseWatchEvent(std::string_view line) {
+  const Json json = Parse(line);
+  const std::string type = Text(json, {"type"});
+  const Json& object = At(json, {"object"});
+  if (type == "ADDED" || type == "MODIFIED") {
+    std::optional<NodeMetadata> node = ToNode(object);
+    if (!node) return std::nullopt;
+    return WatchEvent{WatchEvent::Type::kChanged, std::move(node), ""};
+  }
+  if (type == "DELETED") return WatchEvent{WatchEvent::Type::kDeleted, std::nullopt, ""};
+  if (type == "BOOKMARK") return WatchEvent{WatchEvent::Type::kBookmark, std::nullopt, ""};
+  if (type == "ERROR") {
+    return WatchEvent{WatchEvent::Type::kError, std::nullopt, Text(object, {"message"})};
+  }
+  return std::nullopt;
+}
+
+}  // namespace exporter

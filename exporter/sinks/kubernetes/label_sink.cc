@@ -1,0 +1,353 @@
+#include "exporter/sinks/kubernetes/label_sink.h"
+
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "exporter/sinks/kubernetes/https_client.h"
+
+namespace exporter {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+constexpr std::chrono::seconds kPatience{15};  // for an answer
+constexpr Seconds kFirstBackoff{0.8};
+constexpr Seconds kMostBackoff{30};
+constexpr Seconds kLeastBackoff{0.1};
+constexpr Seconds kAdministratorPause{300};  // until somebody has granted a right
+constexpr Seconds kMostRetryAfter{3600};
+constexpr double kJitter = 0.2;
+constexpr std::size_t kShares = 1000;  // of the start's jitter
+constexpr Seconds kWatchPause{1};      // between one watch and the next
+constexpr int kLeastWatchSeconds = 300;
+constexpr int kMostWatchSeconds = 600;
+constexpr std::chrono::seconds kWatchGrace{30};
+
+Clock::duration ToTicks(Seconds seconds) {
+  return std::chrono::duration_cast<Clock::duration>(seconds);
+}
+
+// What no trying again mends: a missing right, a policy, a request that is wrong.
+bool NeedsAdministrator(ApplyFailure failure) {
+  return failure == ApplyFailure::kForbidden || failure == ApplyFailure::kInvalid;
+}
+
+// How long to wait after a failure: doubling, with full jitter, so that a fleet
+// does not come back at once when its server does.
+class Backoff {
+ public:
+  Seconds After(ApplyFailure failure, std::optional<std::chrono::seconds> retry_after) {
+    if (retry_after) {
+      return std::min<Seconds>(*retry_after, kMostRetryAfter) * (1 + kJitter * Fraction());
+    }
+    if (NeedsAdministrator(failure)) return Spread(kAdministratorPause);
+    const Seconds most = std::exchange(next_, std::min(next_ * 2, kMostBackoff));
+    return std::max(kLeastBackoff, most * Fraction());
+  }
+  void Reset() { next_ = kFirstBackoff; }
+
+  // The interval, give or take kJitter of it.
+  Seconds Spread(Seconds interval) { return interval * (1 - kJitter + 2 * kJitter * Fraction()); }
+
+  double Fraction() { return std::uniform_real_distribution<double>(0, 1)(random_); }
+
+ private:
+  std::mt19937 random_{std::random_device{}()};
+  Seconds next_ = kFirstBackoff;
+};
+
+// Says each fault once, as long as it stands.
+class FaultLog {
+ public:
+  FaultLog(const Log& log, const char* fault, const char* mended)
+      : log_(log), fault_(fault), mended_(mended) {}
+
+  void Failed(ApplyFailure failure, const std::string& error, Seconds pause) {
+    const std::string_view reason = kApplyFailures[static_cast<std::size_t>(failure)];
+    if (standing_.size() >= kMostFaults || !standing_.insert(error).second) return;
+    log_.Write(LogLevel::kWarn, fault_,
+               {{"reason", reason},
+                {"error", error},
+                {"retry_seconds", std::to_string(std::lround(pause.count()))}});
+  }
+  void Succeeded() {
+    if (!standing_.empty()) log_.Write(LogLevel::kInfo, mended_);
+    standing_.clear();
+  }
+
+ private:
+  static constexpr std::size_t kMostFaults = 20;
+  const Log& log_;
+  const char* const fault_;
+  const char* const mended_;
+  std::set<std::string> standing_;
+};
+
+// One attempt after another, with what comes of each: pauses, counts, log lines.
+class Labeller {
+ public:
+  struct Attempt {
+    std::optional<ApplyFailure> failure;
+    std::string error;
+    Seconds pause;  // until the next one
+  };
+
+  Labeller(const LabelSinkSettings& settings, const Log& log)
+      : settings_(settings),
+        log_(log),
+        client_(settings.access, settings.user_agent),
+        reconciler_(settings.node) {}
+
+  Attempt Apply(const WantedLabels& wanted, std::optional<NodeMetadata> seen) {
+    const std::uint64_t applies = reconciler_.applies();
+    Attempt attempt =
+        Finish(reconciler_.Reconcile(wanted, Sender(), Clock::now(), std::move(seen)));
+    if (reconciler_.applies() > applies) {
+      log_.Write(LogLevel::kInfo, "Applied the Node's labels",
+                 {{"node", settings_.node.node}, {"labels", std::to_string(wanted.labels.size())}});
+    }
+    return attempt;
+  }
+
+  Attempt CleanUp() { return Finish(reconciler_.CleanUp(Sender())); }
+
+  SinkReport Report(const WantedLabels& wanted) const {
+    SinkReport report = reconciler_.Report(wanted);
+    for (std::size_t i = 0; i < failures_.size(); ++i) report.failures[i] += failures_[i];
+    report.last_success = last_success_;
+    return report;
+  }
+
+  void Cancel() { client_.Cancel(); }
+
+ private:
+  // Sends with the token as it stands in its file, and again if that was rotated meanwhile.
+  Reconciler::Send Sender() {
+    return [this](const HttpRequest& request) {
+      HttpResponse response = client_.Send(request, kPatience);
+      if (response.status != 401) return response;
+      client_.Close();
+      return client_.Send(request, kPatience);
+    };
+  }
+
+  Attempt Finish(const Outcome& outcome) {
+    client_.Close();
+    for (const std::string& news : outcome.news) {
+      log_.Write(LogLevel::kWarn, "The Node's labels are also set by others", {{"news", news}});
+    }
+    if (!outcome.failure) {
+      backoff_.Reset();
+      faults_.Succeeded();
+      last_success_ =
+          std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+              .count();
+      return {std::nullopt, "", backoff_.Spread(settings_.resync_interval)};
+    }
+    const Seconds pause = backoff_.After(*outcome.failure, outcome.retry_after);
+    ++failures_[static_cast<std::size_t>(*outcome.failure)];
+    faults_.Failed(*outcome.failure, outcome.error, pause);
+    return {outcome.failure, outcome.error, pause};
+  }
+
+  const LabelSinkSettings& settings_;
+  const Log& log_;
+  HttpsClient client_;
+  Reconciler reconciler_;
+  Backoff backoff_;
+  FaultLog faults_{log_, "The Node's labels cannot be applied; trying again",
+                   "The Node's labels can be applied again"};
+  decltype(SinkReport::failures) failures_{};
+  std::optional<double> last_success_;
+};
+
+class ThreadedSink final : public LabelSink {
+ public:
+  ThreadedSink(LabelSinkSettings settings, WantedLabels wanted, const Log& log,
+               std::function<void(const SinkReport&)> on_report)
+      : settings_(std::move(settings)),
+        log_(log),
+        on_report_(std::move(on_report)),
+        wanted_(std::move(wanted)) {
+    threads_.emplace_back([this] { End(&ThreadedSink::Apply); });
+    if (settings_.watch) threads_.emplace_back([this] { End(&ThreadedSink::Watch); });
+  }
+
+  ~ThreadedSink() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void Publish(WantedLabels wanted) override {
+    const std::lock_guard lock(mutex_);
+    if (wanted == wanted_) return;
+    wanted_ = std::move(wanted);
+    changed_ = true;
+    wake_.notify_all();
+  }
+
+  bool Stop(std::chrono::milliseconds patience) override {
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    labeller_.Cancel();
+    watch_client_.Cancel();
+    wake_.notify_all();
+    return wake_.wait_for(lock, patience, [this] { return ended_ == threads_.size(); });
+  }
+
+ private:
+  void End(void (ThreadedSink::*run)()) {
+    (this->*run)();
+    const std::lock_guard lock(mutex_);
+    ++ended_;
+    wake_.notify_all();
+  }
+
+  void Apply() {
+    Clock::time_point due = start_;         // the next attempt
+    Clock::time_point not_before = start_;  // whatever happens until then
+    for (;;) {
+      WantedLabels wanted;
+      std::optional<NodeMetadata> seen;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait_until(lock, due, [this] { return stopping_ || changed_ || seen_; });
+        if (stopping_) return;
+        if (changed_) due = std::min(due, std::max(Clock::now(), not_before));
+        changed_ = false;
+        wanted = wanted_;
+        seen = std::exchange(seen_, {});
+      }
+      const Clock::time_point now = Clock::now();
+      if (now >= due || (seen && now >= not_before)) {
+        const Labeller::Attempt attempt = labeller_.Apply(wanted, std::move(seen));
+        due = Clock::now() + ToTicks(attempt.pause);
+        not_before = attempt.failure ? due : now;
+      }
+      on_report_(labeller_.Report(wanted));
+    }
+  }
+
+  // Has the server tell of changes. Where it cannot be had, Apply() looks regularly.
+  void Watch() {
+    Backoff backoff;
+    FaultLog faults(log_, "The Node cannot be watched; looking at it regularly",
+                    "The Node is watched again");
+    Clock::time_point due = start_;
+    for (;;) {
+      {
+        std::unique_lock lock(mutex_);
+        if (wake_.wait_until(lock, due, [this] { return stopping_; })) return;
+      }
+      bool heard = false;
+      std::string error;
+      const HttpResponse response = WatchOnce(backoff.Fraction(), &heard, &error);
+      Seconds pause = backoff.Spread(kWatchPause);
+      if (heard && error.empty()) {
+        backoff.Reset();
+        faults.Succeeded();
+      } else if (response.status == 200) {
+        pause = std::max(pause, backoff.After(ApplyFailure::kServerError, {}));
+        faults.Failed(ApplyFailure::kServerError, error, pause);
+      } else {
+        const ApplyFailure failure = FailureOf(response);
+        pause = std::max(pause, backoff.After(failure, response.retry_after));
+        faults.Failed(failure, ErrorOf(response), pause);
+      }
+      due = Clock::now() + ToTicks(pause);
+    }
+  }
+
+  // Sets *heard once the server has told something, *error if it was that it cannot go on.
+  HttpResponse WatchOnce(double fraction, bool* heard, std::string* error) {
+    const int seconds =
+        kLeastWatchSeconds + static_cast<int>(fraction * (kMostWatchSeconds - kLeastWatchSeconds));
+    HttpRequest request;
+    request.method = "GET";
+    // From any version on: the first event is the Node as it is.
+    request.target = "/api/v1/nodes?watch=true&allowWatchBookmarks=true&resourceVersion=0" +
+                     std::string("&fieldSelector=metadata.name%3D") + settings_.node.node +
+                     "&timeoutSeconds=" + std::to_string(seconds);
+    request.accept = kAcceptMetadata;
+    return watch_client_.Stream(request, kPatience, std::chrono::seconds(seconds) + kWatchGrace,
+                                [&](std::string_view line) {
+                                  const std::optional<WatchEvent> event = ParseWatchEvent(line);
+                                  if (!event) *error = "a line of the stream is no event";
+                                  if (event && event->type == WatchEvent::Type::kError)
+                                    *error = event->message;
+                                  if (!error->empty()) return false;
+                                  *heard = true;
+                                  if (event->node) {
+                                    const std::lock_guard lock(mutex_);
+                                    seen_ = event->node;
+                                    wake_.notify_all();
+                                  }
+                                  return true;
+                                });
+  }
+
+  const LabelSinkSettings settings_;
+  const Log& log_;
+  const std::function<void(const SinkReport&)> on_report_;
+  // The same for a node at each start, so that the pods of a DaemonSet stay apart.
+  const Clock::time_point start_ =
+      Clock::now() +
+      ToTicks(
+          settings_.start_jitter *
+          (static_cast<double>(std::hash<std::string>{}(settings_.node.node) % kShares) / kShares));
+  Labeller labeller_{settings_, log_};
+  HttpsClient watch_client_{settings_.access, settings_.user_agent};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  WantedLabels wanted_;
+  bool changed_ = true;               // wanted_ has, and Apply() has not seen it
+  std::optional<NodeMetadata> seen_;  // what the watch showed last
+  bool stopping_ = false;
+  std::size_t ended_ = 0;             // of the threads
+  std::vector<std::thread> threads_;  // last: they use all of the above
+};
+
+// Until it is done, or there is no use in going on.
+std::string Persist(std::chrono::seconds patience,
+                    const std::function<Labeller::Attempt()>& attempt_once) {
+  const Clock::time_point end = Clock::now() + patience;
+  for (;;) {
+    const Labeller::Attempt attempt = attempt_once();
+    if (!attempt.failure) return "";
+    const bool hopeless =
+        NeedsAdministrator(*attempt.failure) || *attempt.failure == ApplyFailure::kCredentials ||
+        *attempt.failure == ApplyFailure::kTls || *attempt.failure == ApplyFailure::kUnauthorized;
+    if (hopeless || Clock::now() + ToTicks(attempt.pause) >= end) return attempt.error;
+    std::this_thread::sleep_for(attempt.pause);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<LabelSink> LabelSink::Start(LabelSinkSettings settings, WantedLabels wanted,
+                                            const Log& log,
+                                            std::function<void(const SinkReport&)> on_report) {
+  return std::make_unique<ThreadedSink>(std::move(settings), std::move(wanted), log,
+                                        std::move(on_report));
+}
+
+std::string ApplyOnce(const LabelSinkSettings& settings, const WantedLabels& wanted, const Log& log,
+                      std::chrono::seconds patience) {
+  Labeller labeller(settings, log);
+  return Persist(patience, [&] { return labeller.Apply(wanted, std::nullopt); });
+}
+
+std::string CleanUp(const LabelSinkSettings& settings, const Log& log,
+                    std::chrono::seconds patience) {
+  Labeller labeller(settings, log);
+  return Persist(patience, [&] { return labeller.CleanUp(); });
+}
+
+}  // namespace exporter
