@@ -114,7 +114,7 @@ void CheckKeys(const YamlValue& mapping, std::string_view part) {
     const Key* const key = std::ranges::find_if(kKeys, is_it);
     if (key == std::end(kKeys)) Refuse(entry.key, "unknown key " + Quoted(name) + expected);
     if (key->use == Use::kRefused && !IsEmpty(entry.value)) {
-      Refuse(entry.key, name + " is not supported" + expected);
+      Refuse(entry.key, name + (" is not supported" + expected));
     }
   }
 }
@@ -406,12 +406,12 @@ dt::Result<ApiAccess> FindApiAccess(const std::string& file, const std::string& 
         dt::ErrorCode::kMalformed,
         "context " + Quoted(context) + ": a pod's service account has none; expected a kubeconfig"};
   }
-  const std::string home = Environment("HOME") + "/.kube/config";
-  if (MayExist(home)) return ReadKubeconfig(home, context);
+  const std::string home = Environment("HOME");
+  const std::string of_home = home + "/.kube/config";
+  if (!home.empty() && MayExist(of_home)) return ReadKubeconfig(of_home, context);
   return dt::Error{dt::ErrorCode::kNotFound,
                    "no way to the Kubernetes API: no --kubeconfig, no $KUBECONFIG, no "
-                   "$KUBERNETES_SERVICE_HOST and _PORT as in a pod, and no " +
-                       Printable(home)};
+                   "$KUBERNETES_SERVICE_HOST and _PORT as in a pod, and no ~/.kube/config"};
 }
 
 }  // namespace exporter

@@ -46,6 +46,13 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
+void WarnIfInsecure(const LabelTargets& targets, const Log& log) {
+  if (!targets.kubernetes || !targets.kubernetes->access.insecure_skip_tls_verify) return;
+  log.Write(LogLevel::kWarn,
+            "INSECURE: the kubeconfig says insecure-skip-tls-verify; whoever sits between us and "
+            "the API server can take our credentials");
+}
+
 }  // namespace
 
 dt::Result<LabelTargets> FindLabelTargets(const Options& options, const std::string& user_agent) {
@@ -79,6 +86,7 @@ dt::Result<LabelTargets> FindLabelTargets(const Options& options, const std::str
 }
 
 bool WriteLabelsOnce(const LabelTargets& targets, const WantedLabels& wanted, const Log& log) {
+  WarnIfInsecure(targets, log);
   bool done = true;
   if (!targets.nfd_feature_file.empty()) {
     std::string error;
@@ -100,6 +108,7 @@ bool WriteLabelsOnce(const LabelTargets& targets, const WantedLabels& wanted, co
 }
 
 bool CleanUpLabels(const LabelTargets& targets, const Log& log) {
+  WarnIfInsecure(targets, log);
   bool done = true;
   const std::string& file = targets.nfd_feature_file;
   if (!file.empty() && unlink(file.c_str()) != 0 && errno != ENOENT) {
@@ -124,16 +133,11 @@ LabelOutputs::LabelOutputs(LabelTargets targets, const Log& log)
     nfd_held_ =
         ParseNfdFeatures(ReadFile(targets_.nfd_feature_file), std::chrono::system_clock::now());
   }
+  WarnIfInsecure(targets_, log_);
   if (targets_.kubernetes && !targets_.nfd_feature_file.empty()) {
     log_.Write(LogLevel::kWarn,
                "Both --labels.kubernetes and --nfd.feature-file are on: the labels belong to both, "
                "and go only when both drop them");
-  }
-  if (targets_.kubernetes && targets_.kubernetes->access.insecure_skip_tls_verify) {
-    log_.Write(
-        LogLevel::kWarn,
-        "INSECURE: the kubeconfig says insecure-skip-tls-verify; whoever is on the way to the "
-        "API server can read our token");
   }
 }
 
