@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 import exporter
+from control_plane import ControlPlane
 
 BOARDS = pathlib.Path(__file__).resolve().parent.parent / "boards"
 
@@ -81,3 +82,31 @@ def prometheus_program():
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory):
+    """A running control_plane.ControlPlane that all tests share: leave it as it was.
+
+    A test that stops it, freezes it or needs other flags starts its own.
+    """
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scheduler(control_plane):
+    """kube-scheduler at work on control_plane."""
+    control_plane.start_scheduler()
+    yield
+    control_plane.stop_scheduler()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A failed test shows the end of its control plane's logs."""
+    report = yield
+    for value in getattr(item, "funcargs", {}).values():
+        if report.failed and isinstance(value, ControlPlane):
+            report.sections.append(("control plane", value.log_tails()))
+    return report
