@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "exporter/printable.h"
@@ -41,6 +42,22 @@ std::string Quoted(std::string_view value) {
   return quoted + '"';
 }
 
+std::string ToLogfmt(std::string_view level, std::string_view message,
+                     std::initializer_list<LogField> fields) {
+  std::string line = "time=" + Now() + " level=" + std::string(level) + " msg=" + Quoted(message);
+  for (const LogField& field : fields) {
+    line += " " + std::string(field.key) + "=" + Quoted(field.value);
+  }
+  return line;
+}
+
+std::string ToJson(std::string_view level, std::string_view message,
+                   std::initializer_list<LogField> fields) {
+  nlohmann::ordered_json line = {{"time", Now()}, {"level", level}, {"msg", Printable(message)}};
+  for (const LogField& field : fields) line[std::string(field.key)] = Printable(field.value);
+  return line.dump();
+}
+
 }  // namespace
 
 std::optional<LogLevel> ParseLogLevel(std::string_view word) {
@@ -53,13 +70,10 @@ std::optional<LogLevel> ParseLogLevel(std::string_view word) {
 void Log::Write(LogLevel level, std::string_view message,
                 std::initializer_list<LogField> fields) const {
   if (level < least_) return;
-  std::string line = "time=" + Now() +
-                     " level=" + std::string(kShown[static_cast<std::size_t>(level)]) +
-                     " msg=" + Quoted(message);
-  for (const LogField& field : fields) {
-    line += " " + std::string(field.key) + "=" + Quoted(field.value);
-  }
-  line += '\n';
+  const std::string_view shown = kShown[static_cast<std::size_t>(level)];
+  const std::string line = (format_ == LogFormat::kJson ? ToJson(shown, message, fields)
+                                                        : ToLogfmt(shown, message, fields)) +
+                           '\n';
   // In one write, so that lines of several threads do not mix.
   if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;  // nowhere left to say so
 }

@@ -17,12 +17,13 @@
 #include "exporter/catalogue.h"
 #include "exporter/collect.h"
 #include "exporter/departures.h"
-#include "exporter/label_outputs.h"
 #include "exporter/log.h"
 #include "exporter/options.h"
+#include "exporter/outputs.h"
 #include "exporter/projections/dry_run.h"
 #include "exporter/projections/explain.h"
 #include "exporter/projections/labels.h"
+#include "exporter/projections/metrics.h"
 #include "exporter/service.h"
 
 namespace exporter {
@@ -79,32 +80,59 @@ int Print(const Options& options, const Inventory& inventory) {
   return std::cout ? kDone : kRuntimeFailure;
 }
 
-// Writes or removes labels, and is done. A signal ends it.
-int WriteOnce(const Options& options, const LabelTargets& targets, const Inventory& inventory,
-              const Log& log) {
+// Writes the snapshot where it goes or removes it there, and is done. A signal ends it.
+int RunOnce(const Configuration& configuration, const Inventory& inventory, const Log& log) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (options.cleanup) return CleanUpLabels(targets, log) ? kDone : kRuntimeFailure;
+  const Options& options = configuration.options;
+  if (options.cleanup) return CleanUp(configuration.targets, log) ? kDone : kRuntimeFailure;
   RemovalHold hold({}, {});
   hold.Saw(inventory);
-  const WantedLabels wanted{ToLabels(inventory, options.labels).labels, hold.MayRemove({})};
-  return WriteLabelsOnce(targets, wanted, log) && wanted.may_remove ? kDone : kRuntimeFailure;
+  const LabelReport labels = ToLabels(inventory, options.labels);
+  const OutputSnapshot snapshot{{labels.labels, hold.MayRemove({})},
+                                ToInventoryMetrics(inventory, labels, kBuildInfo)};
+  const bool done = WriteOnce(configuration.targets, snapshot, log);
+  return done && snapshot.labels.may_remove ? kDone : kRuntimeFailure;
+}
+
+// What the command line asks for, as far as no file of it is wrong.
+std::variant<Configuration, Exit> LoadConfiguration(int argc, char** argv) {
+  const auto wrong = [](const std::string& message) {
+    return Exit{kUsageError, "devicetree-exporter: " + message + "\n"};
+  };
+  std::variant<Options, Exit> parsed = ParseOptions(argc, argv, kBuildInfo);
+  if (Exit* exit = std::get_if<Exit>(&parsed)) return std::move(*exit);
+  Options options = std::get<Options>(std::move(parsed));
+  dt::Result<Catalogue> catalogue = LoadCatalogue(options.catalogue_file);
+  if (!catalogue) return wrong("--catalogue.file: " + catalogue.error().message);
+  OutputTargets targets;
+  const bool writes = !options.dry_run && !options.explain && !options.config_check;
+  if (writes) {
+    dt::Result<OutputTargets> found =
+        FindOutputTargets(options, "devicetree-exporter/" + kBuildInfo.version);
+    if (!found) return wrong(found.error().message);
+    targets = std::move(found).value();
+  }
+  return Configuration{std::move(options), std::move(catalogue).value(), std::move(targets)};
 }
 
 int Run(int argc, char** argv) {
-  std::variant<Options, Exit> parsed = ParseOptions(argc, argv, kBuildInfo);
-  if (const Exit* exit = std::get_if<Exit>(&parsed)) {
+  const int signals = BlockSignals();
+  std::variant<Configuration, Exit> loaded = LoadConfiguration(argc, argv);
+  if (const Exit* exit = std::get_if<Exit>(&loaded)) {
     (exit->code == kDone ? std::cout : std::cerr) << exit->text << std::flush;
     return exit->code;
   }
-  const Options options = std::get<Options>(std::move(parsed));
-  const int signals = BlockSignals();
-
-  const dt::Result<Catalogue> catalogue = LoadCatalogue(options.catalogue_file);
-  if (!catalogue) return Fail(kUsageError, "--catalogue.file: " + catalogue.error().message);
+  Configuration configuration = std::get<Configuration>(std::move(loaded));
+  const Options& options = configuration.options;
+  if (options.config_check) {
+    std::cout << "The configuration is good.\n";
+    return kDone;
+  }
   dt::Result<UeventSocket> uevents = UeventSocket::Open();
-  Inventory inventory = Collect(options.paths, *catalogue, options.disabled_collectors, nullptr);
+  Inventory inventory =
+      Collect(options.paths, configuration.catalogue, options.disabled_collectors, nullptr);
   if (!options.paths.devicetree.empty() && !inventory.devicetree_known) {
     for (const CollectorReport& report : inventory.collectors) {
       if (report.name != "devicetree") continue;
@@ -113,16 +141,20 @@ int Run(int argc, char** argv) {
     }
   }
   if (options.dry_run || options.explain) return Print(options, inventory);
-  dt::Result<LabelTargets> targets =
-      FindLabelTargets(options, "devicetree-exporter/" + kBuildInfo.version);
-  if (!targets) return Fail(kUsageError, targets.error().message);
-  const Log log(options.log_level);
+  Log log(options.log_level, options.log_format);
   LogProblems(log, inventory, nullptr);
   if (options.once || options.cleanup || options.nfd_write_once) {
-    return WriteOnce(options, *targets, inventory, log);
+    return RunOnce(configuration, inventory, log);
   }
-  return Serve(options, *catalogue, log, std::move(inventory), std::move(uevents),
-               std::move(targets).value(), signals);
+  const auto load = [argc, argv]() -> dt::Result<Configuration> {
+    std::variant<Configuration, Exit> again = LoadConfiguration(argc, argv);
+    if (const Exit* exit = std::get_if<Exit>(&again)) {
+      return dt::Error{dt::ErrorCode::kMalformed, exit->text.substr(0, exit->text.find('\n'))};
+    }
+    return std::get<Configuration>(std::move(again));
+  };
+  return Serve(std::move(configuration), load, log, std::move(inventory), std::move(uevents),
+               signals);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The command line. The only file that knows CLI11.
+// The command line, and the configuration file that it names. The only file that
+// knows CLI11.
 #ifndef EXPORTER_OPTIONS_H_
 #define EXPORTER_OPTIONS_H_
 
@@ -30,6 +31,7 @@ struct KubernetesOptions {
 
 struct Options {
   bool dry_run = false;
+  bool config_check = false;     // check the configuration, and exit
   bool once = false;             // write the labels where they go, and exit
   bool cleanup = false;          // remove them there, and exit
   bool nfd_write_once = false;   // once, and only NFD's feature file
@@ -44,12 +46,16 @@ struct Options {
   std::set<std::string, std::less<>> disabled_collectors;
   std::vector<std::string> listen_addresses = {":9931"};
   std::string telemetry_path = "/metrics";
+  std::string web_config_file;     // TLS and basic authentication; empty: neither
+  bool enable_lifecycle = false;   // POST /-/reload
+  std::string textfile_directory;  // node_exporter's; empty: none
   LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kLogfmt;
 };
 
 // The command line asks for something other than a run.
 struct Exit {
-  int code;          // 0: --help or --version; 2: wrong usage
+  int code;          // 0: --help or --version; 2: wrong usage or configuration
   std::string text;  // for standard output if code is 0, else for standard error; whole lines
 };
 

@@ -1,4 +1,4 @@
-#include "exporter/label_outputs.h"
+#include "exporter/outputs.h"
 
 #include <unistd.h>
 
@@ -17,6 +17,7 @@
 #include "exporter/printable.h"
 #include "exporter/projections/metrics.h"
 #include "exporter/sinks/nfd_feature_file.h"
+#include "exporter/sinks/textfile.h"
 
 namespace exporter {
 namespace {
@@ -26,7 +27,7 @@ constexpr std::chrono::seconds kOncePatience{60};
 // NFD drops our labels that long after we are gone; a write that fails twice does no harm.
 constexpr std::chrono::minutes kNfdLife{60};
 constexpr std::chrono::minutes kNfdRenewal{20};
-constexpr std::chrono::seconds kNfdRetry{60};
+constexpr std::chrono::seconds kFileRetry{60};
 
 // --kubernetes.node-name, else $NODE_NAME, else the host name, in lower case as the
 // kubelet takes it.
@@ -46,7 +47,7 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-void WarnIfInsecure(const LabelTargets& targets, const Log& log) {
+void WarnIfInsecure(const OutputTargets& targets, const Log& log) {
   if (!targets.kubernetes || !targets.kubernetes->access.insecure_skip_tls_verify) return;
   log.Write(LogLevel::kWarn,
             "INSECURE: the kubeconfig says insecure-skip-tls-verify; whoever sits between us and "
@@ -55,15 +56,18 @@ void WarnIfInsecure(const LabelTargets& targets, const Log& log) {
 
 }  // namespace
 
-dt::Result<LabelTargets> FindLabelTargets(const Options& options, const std::string& user_agent) {
-  LabelTargets targets;
+dt::Result<OutputTargets> FindOutputTargets(const Options& options, const std::string& user_agent) {
+  OutputTargets targets;
   targets.nfd_feature_file = options.nfd_feature_file;
+  targets.textfile_directory = options.textfile_directory;
   if (targets.nfd_feature_file.empty() && options.nfd_write_once) {
     targets.nfd_feature_file = kNfdFeatureFile;
   }
   const KubernetesOptions& kubernetes = options.kubernetes;
-  const bool clean_all = options.cleanup && targets.nfd_feature_file.empty();
-  if (!kubernetes.labels && !clean_all) return targets;
+  // -f writes that file alone; --cleanup alone is about the Node.
+  if (options.nfd_write_once) return OutputTargets{{}, targets.nfd_feature_file, ""};
+  const bool node_alone = options.cleanup && targets == OutputTargets{};
+  if (!kubernetes.labels && !node_alone) return targets;
 
   dt::Result<ApiAccess> access = FindApiAccess(kubernetes.kubeconfig, kubernetes.context);
   if (!access) return access.error();
@@ -85,49 +89,52 @@ dt::Result<LabelTargets> FindLabelTargets(const Options& options, const std::str
   return targets;
 }
 
-bool WriteLabelsOnce(const LabelTargets& targets, const WantedLabels& wanted, const Log& log) {
+bool WriteOnce(const OutputTargets& targets, const OutputSnapshot& snapshot, const Log& log) {
   WarnIfInsecure(targets, log);
   bool done = true;
+  const auto check = [&](bool written, const char* message, const std::string& error) {
+    if (!written) log.Write(LogLevel::kError, message, {{"error", error}});
+    done = done && written;
+  };
+  std::string error;
   if (!targets.nfd_feature_file.empty()) {
-    std::string error;
-    const bool written = WriteNfdFeatures(targets.nfd_feature_file,
-                                          ToNfdFeatures(wanted.labels, std::nullopt), &error);
-    if (!written)
-      log.Write(LogLevel::kError, "NFD's feature file is not written", {{"error", error}});
-    done = written;
+    const std::string features = ToNfdFeatures(snapshot.labels.labels, std::nullopt);
+    check(WriteNfdFeatures(targets.nfd_feature_file, features, &error),
+          "NFD's feature file is not written", error);
+  }
+  if (!targets.textfile_directory.empty()) {
+    check(WriteTextfile(targets.textfile_directory, snapshot.metrics, &error),
+          "The textfile is not written", error);
   }
   if (targets.kubernetes) {
-    const std::string error = ApplyOnce(*targets.kubernetes, wanted, log, kOncePatience);
-    if (!error.empty()) {
-      log.Write(LogLevel::kError, "The Node's labels are not applied",
-                {{"node", targets.kubernetes->node.node}, {"error", error}});
-    }
-    done = done && error.empty();
+    error = ApplyOnce(*targets.kubernetes, snapshot.labels, log, kOncePatience);
+    check(error.empty(), "The Node's labels are not applied", error);
   }
   return done;
 }
 
-bool CleanUpLabels(const LabelTargets& targets, const Log& log) {
+bool CleanUp(const OutputTargets& targets, const Log& log) {
   WarnIfInsecure(targets, log);
   bool done = true;
-  const std::string& file = targets.nfd_feature_file;
-  if (!file.empty() && unlink(file.c_str()) != 0 && errno != ENOENT) {
-    log.Write(LogLevel::kError, "NFD's feature file cannot be removed",
+  const auto remove = [&](const std::string& file) {
+    if (unlink(file.c_str()) == 0 || errno == ENOENT) return;
+    log.Write(LogLevel::kError, "A file cannot be removed",
               {{"file", file}, {"error", std::strerror(errno)}});
     done = false;
-  }
+  };
+  if (!targets.nfd_feature_file.empty()) remove(targets.nfd_feature_file);
+  if (!targets.textfile_directory.empty()) remove(TextfilePath(targets.textfile_directory));
   if (targets.kubernetes) {
-    const std::string error = CleanUp(*targets.kubernetes, log, kOncePatience);
+    const std::string error = RemoveLabels(*targets.kubernetes, log, kOncePatience);
     if (!error.empty()) {
-      log.Write(LogLevel::kError, "The Node's labels are not removed",
-                {{"node", targets.kubernetes->node.node}, {"error", error}});
+      log.Write(LogLevel::kError, "The Node's labels are not removed", {{"error", error}});
     }
     done = done && error.empty();
   }
   return done;
 }
 
-LabelOutputs::LabelOutputs(LabelTargets targets, const Log& log)
+Outputs::Outputs(OutputTargets targets, const Log& log)
     : targets_(std::move(targets)), log_(log), metrics_(std::make_shared<std::string>()) {
   if (!targets_.nfd_feature_file.empty()) {
     nfd_held_ =
@@ -141,27 +148,36 @@ LabelOutputs::LabelOutputs(LabelTargets targets, const Log& log)
   }
 }
 
-void LabelOutputs::Publish(const WantedLabels& wanted, Clock::time_point now) {
-  if (targets_.kubernetes && sink_ == nullptr) {
-    sink_ = LabelSink::Start(*targets_.kubernetes, wanted, log_, [this](const SinkReport& report) {
-      auto text = std::make_shared<const std::string>(ToLabelSinkMetrics(report));
-      const std::lock_guard lock(mutex_);
-      metrics_ = std::move(text);
-    });
-  } else if (sink_ != nullptr) {
-    sink_->Publish(wanted);
+void Outputs::Publish(OutputSnapshot snapshot, Clock::time_point now) {
+  const bool labels_changed = snapshot.labels != snapshot_.labels;
+  snapshot_ = std::move(snapshot);
+  if (sink_ != nullptr) {
+    sink_->Publish(snapshot_.labels);
+  } else if (targets_.kubernetes) {
+    sink_ = LabelSink::Start(
+        *targets_.kubernetes, snapshot_.labels, log_, [this](const SinkReport& report) {
+          auto text = std::make_shared<const std::string>(ToLabelSinkMetrics(report));
+          const std::lock_guard lock(mutex_);
+          metrics_ = std::move(text);
+        });
   }
-  if (!targets_.nfd_feature_file.empty() && (!nfd_due_ || wanted != wanted_)) {
-    wanted_ = wanted;
+  if (!targets_.nfd_feature_file.empty() && (labels_changed || !nfd_file_.due)) {
     WriteNfdFeatures(now);
   }
+  if (!targets_.textfile_directory.empty()) WriteTextfile(now);
 }
 
-void LabelOutputs::Tick(Clock::time_point now) {
-  if (nfd_due_ && *nfd_due_ <= now) WriteNfdFeatures(now);
+void Outputs::Tick(Clock::time_point now) {
+  if (nfd_file_.due && *nfd_file_.due <= now) WriteNfdFeatures(now);
+  if (textfile_.due && *textfile_.due <= now) WriteTextfile(now);
 }
 
-std::string LabelOutputs::Metrics() const {
+std::optional<Outputs::Clock::time_point> Outputs::next_due() const {
+  if (nfd_file_.due && textfile_.due) return std::min(*nfd_file_.due, *textfile_.due);
+  return nfd_file_.due ? nfd_file_.due : textfile_.due;
+}
+
+std::string Outputs::Metrics() const {
   std::shared_ptr<const std::string> text;
   {
     const std::lock_guard lock(mutex_);
@@ -170,29 +186,42 @@ std::string LabelOutputs::Metrics() const {
   return *text;
 }
 
-bool LabelOutputs::Stop(std::chrono::milliseconds patience) {
+bool Outputs::Stop(std::chrono::milliseconds patience) {
   return sink_ == nullptr || sink_->Stop(patience);
 }
 
-void LabelOutputs::WriteNfdFeatures(Clock::time_point now) {
-  if (wanted_.may_remove) nfd_held_.clear();
-  LabelSet labels = wanted_.labels;
+void Outputs::WriteNfdFeatures(Clock::time_point now) {
+  if (snapshot_.labels.may_remove) nfd_held_.clear();
+  LabelSet labels = snapshot_.labels.labels;
   for (const Label& held : nfd_held_) {
     if (std::ranges::find(labels, held.key, &Label::key) == labels.end()) labels.push_back(held);
   }
-  std::string error;
   const auto expiry = std::chrono::system_clock::now() + kNfdLife;
-  const bool written =
-      exporter::WriteNfdFeatures(targets_.nfd_feature_file, ToNfdFeatures(labels, expiry), &error);
-  nfd_due_ = now + (written ? Clock::duration(kNfdRenewal) : Clock::duration(kNfdRetry));
-  if (!written && error != nfd_fault_) {
-    log_.Write(LogLevel::kError, "NFD's feature file is not written; trying again",
-               {{"error", error}});
+  std::string error;
+  exporter::WriteNfdFeatures(targets_.nfd_feature_file, ToNfdFeatures(labels, expiry), &error);
+  Note(std::move(error), kNfdRenewal, now, &nfd_file_);
+}
+
+void Outputs::WriteTextfile(Clock::time_point now) {
+  std::string error;
+  exporter::WriteTextfile(targets_.textfile_directory, snapshot_.metrics, &error);
+  Note(std::move(error), std::nullopt, now, &textfile_);
+}
+
+// An error is said once, as long as it stands, and the file tried again.
+void Outputs::Note(std::string error, std::optional<Clock::duration> renewal, Clock::time_point now,
+                   File* file) const {
+  file->due.reset();
+  if (renewal) file->due = now + *renewal;
+  if (!error.empty()) file->due = now + kFileRetry;
+  if (!error.empty() && error != file->fault) {
+    log_.Write(LogLevel::kError, "A file is not written; trying again",
+               {{"what", file->name}, {"error", error}});
   }
-  if (written && !nfd_fault_.empty()) {
-    log_.Write(LogLevel::kInfo, "NFD's feature file is written again");
+  if (error.empty() && !file->fault.empty()) {
+    log_.Write(LogLevel::kInfo, "A file is written again", {{"what", file->name}});
   }
-  nfd_fault_ = std::move(error);
+  file->fault = std::move(error);
 }
 
 }  // namespace exporter

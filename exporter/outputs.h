@@ -1,7 +1,7 @@
-// Where the node labels go besides /metrics: the Kubernetes API, and NFD's local
-// feature file.
-#ifndef EXPORTER_LABEL_OUTPUTS_H_
-#define EXPORTER_LABEL_OUTPUTS_H_
+// Where a snapshot goes besides HTTP: the Kubernetes API, NFD's local feature file,
+// the directory of node_exporter's textfile collector.
+#ifndef EXPORTER_OUTPUTS_H_
+#define EXPORTER_OUTPUTS_H_
 
 #include <chrono>
 #include <memory>
@@ -17,51 +17,71 @@
 
 namespace exporter {
 
-struct LabelTargets {
+// What goes out.
+struct OutputSnapshot {
+  WantedLabels labels;
+  std::string metrics;  // the exposition without its live part
+};
+
+struct OutputTargets {
   std::optional<LabelSinkSettings> kubernetes;
-  std::string nfd_feature_file;  // empty: none
+  std::string nfd_feature_file;    // empty: none
+  std::string textfile_directory;  // empty: none
+
+  friend bool operator==(const OutputTargets&, const OutputTargets&) = default;
 };
 
 // The targets that `options` ask for. An error, one line, is one of the configuration.
-dt::Result<LabelTargets> FindLabelTargets(const Options& options, const std::string& user_agent);
+dt::Result<OutputTargets> FindOutputTargets(const Options& options, const std::string& user_agent);
 
-// For --once and -f. False if a target did not get the labels; the log says why.
-bool WriteLabelsOnce(const LabelTargets& targets, const WantedLabels& wanted, const Log& log);
+// For --once and -f. False if a target did not get its part; the log says why.
+bool WriteOnce(const OutputTargets& targets, const OutputSnapshot& snapshot, const Log& log);
 
-// For --cleanup. False if labels of ours may be left; the log says why.
-bool CleanUpLabels(const LabelTargets& targets, const Log& log);
+// For --cleanup. False if something of ours may be left; the log says why.
+bool CleanUp(const OutputTargets& targets, const Log& log);
 
 // For the long run. Publish() and Tick() belong to one thread.
-class LabelOutputs {
+class Outputs {
  public:
   using Clock = std::chrono::steady_clock;
 
   // `log` must live as long as this.
-  LabelOutputs(LabelTargets targets, const Log& log);
+  Outputs(OutputTargets targets, const Log& log);
 
-  // The Node should carry these from now on.
-  void Publish(const WantedLabels& wanted, Clock::time_point now);
+  const OutputTargets& targets() const { return targets_; }
 
-  // Does what is due: renews the feature file before it expires.
+  // The newest snapshot.
+  void Publish(OutputSnapshot snapshot, Clock::time_point now);
+
+  // Does what is due: a file that could not be written, or is about to expire.
   void Tick(Clock::time_point now);
-  std::optional<Clock::time_point> next_due() const { return nfd_due_; }
+  std::optional<Clock::time_point> next_due() const;
 
   // The lines of the exposition that tell how the label sink fares; empty without
   // one. From any thread.
   std::string Metrics() const;
 
-  // The labels stay. False if a thread did not end within `patience`.
+  // The labels and files stay. False if a thread did not end within `patience`.
   bool Stop(std::chrono::milliseconds patience);
 
  private:
+  // A file that is to be written again at some time.
+  struct File {
+    const char* name;  // in the log
+    std::optional<Clock::time_point> due;
+    std::string fault;  // the one that stands
+  };
   void WriteNfdFeatures(Clock::time_point now);
+  void WriteTextfile(Clock::time_point now);
+  void Note(std::string error, std::optional<Clock::duration> renewal, Clock::time_point now,
+            File* file) const;
 
-  LabelTargets targets_;
+  const OutputTargets targets_;
   const Log& log_;
-  WantedLabels wanted_;
+  OutputSnapshot snapshot_;
   LabelSet nfd_held_;  // what the feature file held at the start and may not lose yet
-  std::optional<Clock::time_point> nfd_due_;
-  std::string nfd_fault_;  // the one that stands
+  File nfd_file_{"NFD's feature file", {}, ""};
+  File textfile_{"the textfile", {}, ""};
   mutable std::mutex mutex_;
   std::shared_ptr<const std::string> metrics_;
   std::unique_ptr<LabelSink> sink_;  // last: its threads write metrics_
@@ -69,4 +89,4 @@ class LabelOutputs {
 
 }  // namespace exporter
 
-#endif  // EXPORTER_LABEL_OUTPUTS_H_
+#endif  // EXPORTER_OUTPUTS_H_

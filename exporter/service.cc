@@ -51,6 +51,10 @@ constexpr const char* kHtmlType = "text/html; charset=utf-8";
 constexpr std::array kHardwareSubsystems = {"amba",     "host1x", "i2c", "pci",
                                             "platform", "rpmsg",  "spi", "usb"};
 
+Clock::duration ToTicks(std::chrono::duration<double> seconds) {
+  return std::chrono::duration_cast<Clock::duration>(seconds);
+}
+
 std::set<std::string, std::less<>> WatchedSubsystems(const Catalogue& catalogue) {
   const std::vector<std::string> classes = InterfaceClasses(catalogue);
   std::set<std::string, std::less<>> watched(classes.begin(), classes.end());
@@ -60,20 +64,22 @@ std::set<std::string, std::less<>> WatchedSubsystems(const Catalogue& catalogue)
 
 class Service {
  public:
-  Service(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
-          dt::Result<UeventSocket> uevents, LabelTargets targets)
-      : options_(options),
-        catalogue_(catalogue),
+  Service(Configuration configuration, const std::function<dt::Result<Configuration>()>& load,
+          Log& log, Inventory inventory, dt::Result<UeventSocket> uevents)
+      : options_(std::move(configuration.options)),
+        catalogue_(std::move(configuration.catalogue)),
+        load_(load),
         log_(log),
         inventory_(std::move(inventory)),
         uevents_(std::move(uevents)),
-        hold_(Clock::now(), std::chrono::duration_cast<Clock::duration>(options.removal_delay)),
-        outputs_(std::move(targets), log) {}
+        hold_(Clock::now(), ToTicks(options_.removal_delay)),
+        outputs_(std::make_shared<Outputs>(std::move(configuration.targets), log)) {}
 
   int Run(int signals) {
     std::string error;
     const LabelReport labels = ToLabels(inventory_, options_.labels);
-    server_ = HttpServer::Start(options_.listen_addresses, ToPages(labels), &error);
+    const std::string metrics = ToMetrics(labels);
+    server_ = HttpServer::Start(options_.listen_addresses, ToPages(metrics), &error);
     if (server_ == nullptr) {
       std::cerr << "devicetree-exporter: " << error << "\n";
       return kRuntimeFailure;
@@ -88,13 +94,13 @@ class Service {
                   {"seconds", std::to_string(std::lround(options_.refresh_interval.count()))}});
     }
     hold_.Saw(inventory_);
-    outputs_.Publish({labels.labels, hold_.MayRemove(Clock::now())}, Clock::now());
+    PublishOutputs(labels, metrics);
     ScheduleRefresh();
     Loop(signals);
     log_.Write(LogLevel::kInfo, "Stopping");
     // Neither a peer that holds its connection nor an API server that is silent holds us.
-    const bool labels_stopped = outputs_.Stop(kShutdownPatience / 2);
-    if (!server_->Stop(kShutdownPatience / 2) || !labels_stopped) std::_Exit(kDone);
+    const bool stopped = outputs_->Stop(kShutdownPatience / 2);
+    if (!server_->Stop(kShutdownPatience / 2) || !stopped) std::_Exit(kDone);
     return kDone;
   }
 
@@ -102,32 +108,69 @@ class Service {
   // The snapshot as it is now, to all who get it.
   void Publish() {
     const LabelReport labels = ToLabels(inventory_, options_.labels, departures_.accelerators());
-    server_->Publish(ToPages(labels));
-    outputs_.Publish({labels.labels, hold_.MayRemove(Clock::now())}, Clock::now());
+    const std::string metrics = ToMetrics(labels);
+    server_->Publish(ToPages(metrics));
+    PublishOutputs(labels, metrics);
   }
 
-  Pages ToPages(const LabelReport& labels) const {
-    const std::string& metrics = options_.telemetry_path;
+  void PublishOutputs(const LabelReport& labels, const std::string& metrics) {
+    const Clock::time_point now = Clock::now();
+    outputs_->Publish({{labels.labels, hold_.MayRemove(now)}, metrics}, now);
+  }
+
+  std::string ToMetrics(const LabelReport& labels) const {
+    return ToInventoryMetrics(inventory_, labels, kBuildInfo) + ToConfigMetrics(config_report_);
+  }
+
+  Pages ToPages(const std::string& metrics) {
+    const std::string& path = options_.telemetry_path;
     Pages pages;
     pages.emplace("/", Page{kHtmlType,
                             PreparedBody("<!DOCTYPE html>\n<html lang=\"en\"><head><title>"
                                          "devicetree-exporter</title></head>\n<body><h1>"
                                          "devicetree-exporter</h1><p><a href=\"" +
-                                         metrics + "\">Metrics</a></p></body></html>\n"),
+                                         path + "\">Metrics</a></p></body></html>\n"),
                             nullptr});
     pages.emplace("/-/healthy", Page{kPlainType, PreparedBody("Healthy.\n"), nullptr});
     pages.emplace("/-/ready", Page{kPlainType, PreparedBody("Ready.\n"), nullptr});
-    pages.insert_or_assign(
-        metrics,
-        Page{kMetricsType, PreparedBody(ToInventoryMetrics(inventory_, labels, kBuildInfo)),
-             [this] { return ToProcessMetrics(ReadProcessStats()) + outputs_.Metrics(); }});
+    pages.insert_or_assign(path, Page{kMetricsType, PreparedBody(metrics), [outputs = outputs_] {
+                                        return ToProcessMetrics(ReadProcessStats()) +
+                                               outputs->Metrics();
+                                      }});
     return pages;
+  }
+
+  // All of it, or nothing.
+  void Reload() {
+    dt::Result<Configuration> loaded = load_();
+    config_report_.last_reload_successful = loaded.has_value();
+    if (!loaded) {
+      log_.Write(LogLevel::kError, "The configuration is wrong; the old one stays",
+                 {{"error", loaded.error().message}});
+      Publish();
+      return;
+    }
+    config_report_.last_success = std::chrono::system_clock::now();
+    Configuration fresh = std::move(loaded).value();
+    if (fresh.options.listen_addresses != options_.listen_addresses) {
+      log_.Write(LogLevel::kWarn, "--web.listen-address has changed: it needs a restart");
+    }
+    options_ = std::move(fresh.options);
+    catalogue_ = std::move(fresh.catalogue);
+    subsystems_ = WatchedSubsystems(catalogue_);
+    log_.Configure(options_.log_level, options_.log_format);
+    if (fresh.targets != outputs_->targets()) {
+      outputs_->Stop(kShutdownPatience);
+      outputs_ = std::make_shared<Outputs>(std::move(fresh.targets), log_);
+    }
+    ReadHardware();
+    log_.Write(LogLevel::kInfo, "Read the configuration and the hardware again");
   }
 
   // What could not be read is tried again, since no event tells that it now can:
   // after a second, then after twice that and so on up to the refresh interval.
   void ScheduleRefresh() {
-    const auto interval = std::chrono::duration_cast<Clock::duration>(options_.refresh_interval);
+    const Clock::duration interval = ToTicks(options_.refresh_interval);
     const bool failed = std::ranges::any_of(inventory_.collectors, [](const auto& report) {
       return !report.success || report.skipped_devices > 0;
     });
@@ -142,7 +185,7 @@ class Service {
     const Inventory before = std::move(inventory_);
     inventory_ = Collect(options_.paths, catalogue_, options_.disabled_collectors, &before);
     departures_.Update(before, inventory_, options_.labels, Clock::now(),
-                       std::chrono::duration_cast<Clock::duration>(options_.removal_delay));
+                       ToTicks(options_.removal_delay));
     LogProblems(log_, inventory_, &before);
     hold_.Saw(inventory_);
     Publish();
@@ -161,7 +204,7 @@ class Service {
   int Timeout() const {
     std::optional<Clock::time_point> due = read_at_;
     for (const auto& other :
-         {departures_.next_expiry(), hold_.next_change(), outputs_.next_due()}) {
+         {departures_.next_expiry(), hold_.next_change(), outputs_->next_due()}) {
       if (other && (!due || *other < *due)) due = other;
     }
     if (!due) return -1;
@@ -178,8 +221,7 @@ class Service {
         signalfd_siginfo signal{};
         if (read(signals, &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) return;
         if (signal.ssi_signo != SIGHUP) return;
-        ReadHardware();
-        log_.Write(LogLevel::kInfo, "Read the hardware again");
+        Reload();
       }
       if (waited[1].revents != 0) TakeEvents();
       const Clock::time_point now = Clock::now();
@@ -190,19 +232,21 @@ class Service {
         hold_.Expire(now);
         Publish();
       }
-      outputs_.Tick(now);
+      outputs_->Tick(now);
     }
   }
 
-  const Options& options_;
-  const Catalogue& catalogue_;
-  const Log& log_;
-  const std::set<std::string, std::less<>> subsystems_ = WatchedSubsystems(catalogue_);
+  Options options_;
+  Catalogue catalogue_;
+  const std::function<dt::Result<Configuration>()>& load_;
+  Log& log_;
+  std::set<std::string, std::less<>> subsystems_ = WatchedSubsystems(catalogue_);
   Inventory inventory_;
   const dt::Result<UeventSocket> uevents_;
+  ConfigReport config_report_{true, std::chrono::system_clock::now()};
   Departures departures_;
   RemovalHold hold_;
-  LabelOutputs outputs_;
+  std::shared_ptr<Outputs> outputs_;  // shared with the page that asks it for live lines
   std::unique_ptr<HttpServer> server_;
   std::optional<Clock::time_point> read_at_;      // when the hardware is to be read next
   std::optional<Clock::time_point> burst_began_;  // the first event not yet acted on
@@ -211,10 +255,9 @@ class Service {
 
 }  // namespace
 
-int Serve(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
-          dt::Result<UeventSocket> uevents, LabelTargets targets, int signals) {
-  return Service(options, catalogue, log, std::move(inventory), std::move(uevents),
-                 std::move(targets))
+int Serve(Configuration configuration, const std::function<dt::Result<Configuration>()>& load,
+          Log& log, Inventory inventory, dt::Result<UeventSocket> uevents, int signals) {
+  return Service(std::move(configuration), load, log, std::move(inventory), std::move(uevents))
       .Run(signals);
 }
 

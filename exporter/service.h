@@ -2,22 +2,32 @@
 #ifndef EXPORTER_SERVICE_H_
 #define EXPORTER_SERVICE_H_
 
+#include <functional>
+
 #include "exporter/catalogue.h"
 #include "exporter/inventory.h"
-#include "exporter/label_outputs.h"
 #include "exporter/log.h"
 #include "exporter/options.h"
+#include "exporter/outputs.h"
 #include "exporter/uevents.h"
 
 namespace exporter {
 
-// Serves `inventory` over HTTP, and reads the hardware again when `uevents` say
-// that it changed (without them every options.refresh_interval), and at SIGHUP,
-// which `signals`, a signalfd, tells. Returns the exit code once SIGTERM or SIGINT
-// came. `targets` get the labels, and keep them afterwards. REQUIRES: `uevents` was opened before
+// All that flags and files say.
+struct Configuration {
+  Options options;
+  Catalogue catalogue;
+  OutputTargets targets;
+};
+
+// Serves `inventory` over HTTP and hands it to the configured targets, and reads the
+// hardware again when `uevents` say that it changed (without them every
+// refresh_interval). SIGHUP, which `signals`, a signalfd, tells, has `load` read the
+// configuration again; if that fails, the old one stays. Returns the exit code once
+// SIGTERM or SIGINT came; labels and files stay. REQUIRES: `uevents` was opened before
 // the inventory was read, so that no change is missed.
-int Serve(const Options& options, const Catalogue& catalogue, const Log& log, Inventory inventory,
-          dt::Result<UeventSocket> uevents, LabelTargets targets, int signals);
+int Serve(Configuration configuration, const std::function<dt::Result<Configuration>()>& load,
+          Log& log, Inventory inventory, dt::Result<UeventSocket> uevents, int signals);
 
 // Logs the problems that stand in `inventory` and did not in `before` (may be null).
 void LogProblems(const Log& log, const Inventory& inventory, const Inventory* before);

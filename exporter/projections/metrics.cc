@@ -216,6 +216,17 @@ std::string ToInventoryMetrics(const Inventory& inventory, const LabelReport& la
   return std::move(out).Text();
 }
 
+std::string ToConfigMetrics(const ConfigReport& report) {
+  Exposition out;
+  out.Begin("devicetree_exporter_config_last_reload_successful",
+            "Whether the last attempt to read the configuration succeeded.");
+  out.Add({}, ToNumber(report.last_reload_successful));
+  out.Begin("devicetree_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read successfully.");
+  out.Add({}, std::chrono::duration<double>(report.last_success.time_since_epoch()).count());
+  return std::move(out).Text();
+}
+
 std::string ToProcessMetrics(const ProcessStats& stats) {
   Exposition out;
   out.AddSingle("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",

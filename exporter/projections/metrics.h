@@ -6,6 +6,7 @@
 #ifndef EXPORTER_PROJECTIONS_METRICS_H_
 #define EXPORTER_PROJECTIONS_METRICS_H_
 
+#include <chrono>
 #include <string>
 
 #include "exporter/inventory.h"
@@ -26,6 +27,13 @@ struct BuildInfo {
 // byte would make Prometheus refuse the whole scrape).
 std::string ToInventoryMetrics(const Inventory& inventory, const LabelReport& labels,
                                const BuildInfo& build);
+
+// How the last reading of the configuration went.
+struct ConfigReport {
+  bool last_reload_successful;
+  std::chrono::system_clock::time_point last_success;
+};
+std::string ToConfigMetrics(const ConfigReport& report);
 
 std::string ToProcessMetrics(const ProcessStats& stats);
 

@@ -2,9 +2,11 @@
 // it and has the labels put on the Node: no access to the Kubernetes API is needed.
 //
 // https://kubernetes-sigs.github.io/node-feature-discovery/stable/usage/customization-guide.html#local-feature-source,
-// and source/local/local.go of NFD 0.16.6 to 0.19.0. nfd-master takes labels of any
-// prefix without a flag, but none of kubernetes.io and below it, and none that its
-// -deny-label-ns names.
+// and source/local/local.go of NFD 0.15 to 0.19. nfd-master takes labels of any prefix
+// without a flag, but none of kubernetes.io and below it, and none that its
+// -deny-label-ns names. The worker looks every minute (core.sleepInterval); 0.19.0 also
+// watches the folder, but takes up one event a second: the first of an atomic write,
+// at which the file is still the old one.
 #ifndef EXPORTER_SINKS_NFD_FEATURE_FILE_H_
 #define EXPORTER_SINKS_NFD_FEATURE_FILE_H_
 
@@ -27,8 +29,8 @@ inline constexpr std::string_view kNfdFeatureFile =
 inline constexpr std::size_t kMaxNfdFeatureBytes = 65536;
 
 // The file, one KEY=VALUE a line. From `expiry` on NFD takes none of it for true, and
-// removes the labels the next time it looks (every minute unless configured): they
-// do not outlive us. Without one they stay as long as the file.
+// removes the labels the next time it looks: they do not outlive us. Without one they
+// stay as long as the file.
 std::string ToNfdFeatures(const LabelSet& labels,
                           std::optional<std::chrono::system_clock::time_point> expiry);
 

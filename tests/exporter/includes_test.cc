@@ -24,7 +24,7 @@ const Rule kRules[] = {
     {"exporter/projections/.*", "fstream|filesystem|fcntl.h|unistd.h|sys/socket.h"},
     {"exporter/sinks/.*", "dt/.*|exporter/(collectors|projections)/.*|exporter/inventory.h"},
     {"(?!exporter/projections/metrics\\.cc).*", "prometheus/.*"},
-    {"exporter/(?!sinks/kubernetes/).*", "nlohmann/.*"},
+    {"exporter/(?!sinks/kubernetes/|log\\.cc|projections/inventory_json\\.cc).*", "nlohmann/.*"},
     {"exporter/sinks/kubernetes/(?!api_messages\\.cc).*", "nlohmann/.*"},
     {"(?!exporter/sinks/kubernetes/https_client\\.cc).*", "boost/.*"},
     {"(?!exporter/(sinks/kubernetes/https_client|kubeconfig)\\.cc).*", "openssl/.*"},

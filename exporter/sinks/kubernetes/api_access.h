@@ -15,6 +15,7 @@ struct Credential {
   std::string file;  // absolute
 
   bool empty() const { return text.empty() && file.empty(); }
+  friend bool operator==(const Credential&, const Credential&) = default;
 };
 
 struct ApiAccess {
@@ -29,6 +30,8 @@ struct ApiAccess {
   Credential token;                  // bearer token; spaces around it do not count
   Credential client_certificate;     // PEM, a chain
   Credential client_key;             // PEM
+
+  friend bool operator==(const ApiAccess&, const ApiAccess&) = default;
 };
 
 }  // namespace exporter

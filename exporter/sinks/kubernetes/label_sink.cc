@@ -344,8 +344,8 @@ std::string ApplyOnce(const LabelSinkSettings& settings, const WantedLabels& wan
   return Persist(patience, [&] { return labeller.Apply(wanted, std::nullopt); });
 }
 
-std::string CleanUp(const LabelSinkSettings& settings, const Log& log,
-                    std::chrono::seconds patience) {
+std::string RemoveLabels(const LabelSinkSettings& settings, const Log& log,
+                         std::chrono::seconds patience) {
   Labeller labeller(settings, log);
   return Persist(patience, [&] { return labeller.CleanUp(); });
 }

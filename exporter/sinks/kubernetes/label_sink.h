@@ -22,6 +22,8 @@ struct LabelSinkSettings {
   std::chrono::duration<double> resync_interval{300};  // between looks at the Node; 20 % of jitter
   std::chrono::duration<double> start_jitter{30};      // the first look comes within this time
   bool watch = false;  // have the server tell of changes: needs the rights list and watch
+
+  friend bool operator==(const LabelSinkSettings&, const LabelSinkSettings&) = default;
 };
 
 class LabelSink {
@@ -46,8 +48,8 @@ class LabelSink {
 // act, or `patience` has passed. Empty if it is done, else what stood in the way.
 std::string ApplyOnce(const LabelSinkSettings& settings, const WantedLabels& wanted, const Log& log,
                       std::chrono::seconds patience);
-std::string CleanUp(const LabelSinkSettings& settings, const Log& log,
-                    std::chrono::seconds patience);
+std::string RemoveLabels(const LabelSinkSettings& settings, const Log& log,
+                         std::chrono::seconds patience);
 
 }  // namespace exporter
 

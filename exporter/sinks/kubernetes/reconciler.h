@@ -64,6 +64,8 @@ class Reconciler {
     std::string prefix;           // of every label's key, without the /
     bool force_conflicts = true;  // take a label that another manager holds with another value
     bool adopt = false;           // remove what others left under the prefix
+
+    friend bool operator==(const Settings&, const Settings&) = default;
   };
 
   explicit Reconciler(Settings settings);
