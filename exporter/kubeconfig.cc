@@ -114,7 +114,7 @@ void CheckKeys(const YamlValue& mapping, std::string_view part) {
     const Key* const key = std::ranges::find_if(kKeys, is_it);
     if (key == std::end(kKeys)) Refuse(entry.key, "unknown key " + Quoted(name) + expected);
     if (key->use == Use::kRefused && !IsEmpty(entry.value)) {
-      Refuse(entry.key, name + (" is not supported" + expected));
+      Refuse(entry.key, Printable(name) + " is not supported" + expected);
     }
   }
 }

@@ -16,11 +16,12 @@ namespace exporter {
 
 // The context called `context` ("": the file's current-context) in `text`, which
 // stands in `file`: relative paths in it count from that file's folder. Errors
-// are kMalformed: "FILE:LINE:COLUMN: what stands there; what was expected".
+// are kMalformed: "FILE:LINE:COLUMN: what stands there; what was expected", and
+// quote no credential.
 dt::Result<ApiAccess> ParseKubeconfig(std::string_view text, const std::string& file,
                                       const std::string& context);
 
-// Reads `file` and parses it.
+// Reads `file` and parses it. kNotFound, kPermissionDenied or kIo if it cannot be read.
 dt::Result<ApiAccess> ReadKubeconfig(const std::string& file, const std::string& context);
 
 // As a pod finds it: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/.
@@ -30,8 +31,8 @@ ApiAccess InClusterAccess(const std::string& host, const std::string& port,
                           const std::string& service_account);
 
 // The access that the flags and the environment ask for, in this order:
-// --kubeconfig (`file`), $KUBECONFIG, a pod's service account, ~/.kube/config.
-// An error says what was looked for.
+// --kubeconfig (`file`), $KUBECONFIG (of whose files one may exist), a pod's service
+// account (which has no contexts), ~/.kube/config. An error says what was looked for.
 dt::Result<ApiAccess> FindApiAccess(const std::string& file, const std::string& context);
 
 }  // namespace exporter

@@ -232,8 +232,10 @@ void DefineFlags(CLI::App* app, Options* options, Text* text) {
   app->add_flag("-f,--nfd.write-once", options->nfd_write_once,
                 "Write that file once, without an expiry, and exit. Default file: "
                 "/etc/kubernetes/node-feature-discovery/features.d/devicetree-features.");
-  app->add_flag("--once", options->once,
-                "Write the labels where the flags say, and exit: 0 if they are there, else 1.");
+  app->add_flag(
+      "--once", options->once,
+      "Write the labels where the flags say, and exit: 0 if they are there (or left to others "
+      "by --kubernetes.on-conflict=yield), else 1.");
   app->add_flag("--cleanup", options->cleanup,
                 "Remove all labels under the prefix from this machine's Node (and the file of "
                 "--nfd.feature-file), and exit: 0 if they are gone, else 1.");

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -146,6 +147,18 @@ Outputs::Outputs(OutputTargets targets, const Log& log)
                "Both --labels.kubernetes and --nfd.feature-file are on: the labels belong to both, "
                "and go only when both drop them");
   }
+}
+
+std::vector<std::string> Outputs::WritableDirectories() const {
+  std::vector<std::string> directories;
+  if (!targets_.textfile_directory.empty()) directories.push_back(targets_.textfile_directory);
+  if (!targets_.nfd_feature_file.empty()) {
+    std::error_code failure;  // found again, and told, when the file is written
+    const auto folder = std::filesystem::path(targets_.nfd_feature_file).parent_path();
+    std::filesystem::create_directories(folder, failure);
+    directories.push_back(folder.empty() ? "." : folder.string());
+  }
+  return directories;
 }
 
 void Outputs::Publish(OutputSnapshot snapshot, Clock::time_point now) {

@@ -50,6 +50,9 @@ class Outputs {
 
   const OutputTargets& targets() const { return targets_; }
 
+  // The folders of the files that Publish() writes; each is made if it can be.
+  std::vector<std::string> WritableDirectories() const;
+
   // The newest snapshot.
   void Publish(OutputSnapshot snapshot, Clock::time_point now);
 

@@ -19,6 +19,7 @@
 
 #include "exporter/build_info.h"
 #include "exporter/collect.h"
+#include "exporter/confinement.h"
 #include "exporter/departures.h"
 #include "exporter/process_stats.h"
 #include "exporter/projections/labels.h"
@@ -76,6 +77,10 @@ class Service {
         outputs_(std::make_shared<Outputs>(std::move(configuration.targets), log)) {}
 
   int Run(int signals) {
+    const std::string unconfined = Confine(outputs_->WritableDirectories());
+    if (!unconfined.empty()) {
+      log_.Write(LogLevel::kDebug, "Not confined", {{"reason", unconfined}});
+    }
     std::string error;
     const LabelReport labels = ToLabels(inventory_, options_.labels);
     const std::string metrics = ToMetrics(labels);

@@ -52,18 +52,6 @@ exporter::Inventory Machine() {
   return inventory;
 }
 
-bool BeginsWithPlace(std::string_view message, std::string_view file) {
-  if (!message.starts_with(file)) return false;
-  message.remove_prefix(file.size());
-  for (int i = 0; i < 2; ++i) {  // ":LINE:COLUMN"
-    if (!message.starts_with(':')) return false;
-    message.remove_prefix(1);
-    if (message.empty() || message[0] < '1' || message[0] > '9') return false;
-    while (!message.empty() && message[0] >= '0' && message[0] <= '9') message.remove_prefix(1);
-  }
-  return message.starts_with(": ");
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -72,9 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       exporter::ParseCatalogue(exporter::BuiltInCatalogue(), "accelerators.yaml").value();
   const auto parsed = exporter::ParseCatalogue(text, "f.yaml");
   if (!parsed) {
-    fuzz::RequireOneLine(parsed.error().message);
-    fuzz::Require(BeginsWithPlace(parsed.error().message, "f.yaml"),
-                  "an error begins with FILE:LINE:COLUMN", parsed.error().message);
+    fuzz::RequirePlacedLine(parsed.error().message, "f.yaml");
     return 0;
   }
   exporter::Inventory inventory = Machine();

@@ -61,6 +61,23 @@ inline void RequireOneLine(std::string_view message) {
       "an error is one printable line", message);
 }
 
+inline bool BeginsWithPlace(std::string_view message, std::string_view file) {
+  if (!message.starts_with(file)) return false;
+  message.remove_prefix(file.size());
+  for (int i = 0; i < 2; ++i) {  // ":LINE:COLUMN"
+    if (!message.starts_with(':')) return false;
+    message.remove_prefix(1);
+    if (message.empty() || message[0] < '1' || message[0] > '9') return false;
+    while (!message.empty() && message[0] >= '0' && message[0] <= '9') message.remove_prefix(1);
+  }
+  return message.starts_with(": ");
+}
+
+inline void RequirePlacedLine(std::string_view message, std::string_view file) {
+  RequireOneLine(message);
+  Require(BeginsWithPlace(message, file), "an error begins with FILE:LINE:COLUMN", message);
+}
+
 }  // namespace fuzz
 
 #endif  // TESTS_FUZZ_PROPERTIES_H_

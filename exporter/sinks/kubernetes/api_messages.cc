@@ -40,6 +40,16 @@ Json Parse(std::string_view text) {
   return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }
 
+// In plain ASCII, whatever stands in it.
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+}
+
+bool IsOurApply(const Json& entry) {
+  return Text(entry, {"manager"}) == kFieldManager && Text(entry, {"operation"}) == "Apply" &&
+         Text(entry, {"subresource"}).empty();
+}
+
 std::optional<NodeMetadata> ToNode(const Json& json) {
   const Json& metadata = At(json, {"metadata"});
   NodeMetadata node;
@@ -50,11 +60,10 @@ std::optional<NodeMetadata> ToNode(const Json& json) {
   for (const auto& [key, value] : Members(At(metadata, {"labels"}))) {
     if (value.is_string()) node.labels[key] = value.get<std::string>();
   }
-  for (const Json& entry : At(metadata, {"managedFields"})) {
-    if (Text(entry, {"manager"}) != kFieldManager || Text(entry, {"operation"}) != "Apply" ||
-        !Text(entry, {"subresource"}).empty()) {
-      continue;
-    }
+  const Json& managed_fields = At(metadata, {"managedFields"});
+  node.managed_fields = Dump(managed_fields);
+  for (const Json& entry : managed_fields) {
+    if (!IsOurApply(entry)) continue;
     for (const auto& [field, unused] : Members(At(entry, {"fieldsV1", "f:metadata", "f:labels"}))) {
       if (field.starts_with("f:")) node.owned.insert(field.substr(2));
     }
@@ -71,9 +80,20 @@ std::string ManagerIn(const std::string& message) {
 
 Json Metadata(const std::string& uid) { return {{"metadata", {{"uid", uid}}}}; }
 
-// In plain ASCII, whatever stands in it.
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+// Takes the labels under `prefix` from a managedFields entry. False if there was none.
+bool TakeLabels(std::string_view prefix, Json* entry) {
+  const Json& before = At(*entry, {"fieldsV1", "f:metadata", "f:labels"});
+  Json labels = Json::object();
+  for (const auto& [field, value] : Members(before)) {
+    if (!field.starts_with("f:" + std::string(prefix) + "/")) labels[field] = value;
+  }
+  if (labels.size() == Members(before).size()) return false;
+  Json& metadata = (*entry)["fieldsV1"]["f:metadata"];
+  const bool none = labels.empty() || (labels.size() == 1 && labels.contains("."));
+  if (none) metadata.erase("f:labels");
+  if (!none) metadata["f:labels"] = std::move(labels);
+  if (metadata.empty()) (*entry)["fieldsV1"].erase("f:metadata");
+  return true;
 }
 
 }  // namespace
@@ -113,6 +133,22 @@ std::string ApplyBody(const std::string& node, const std::string& uid, const Lab
 
 std::string RemovalBody(const std::string& uid, const std::vector<std::string>& keys) {
   Json body = Metadata(uid);
+  for (const std::string& key : keys) body["metadata"]["labels"][key] = nullptr;
+  return Dump(body);
+}
+
+std::optional<std::string> AdoptionBody(const NodeMetadata& node, std::string_view prefix,
+                                        const std::vector<std::string>& keys) {
+  bool taken = false;
+  Json managed_fields = Json::array();
+  for (Json entry : Parse(node.managed_fields)) {
+    if (!IsOurApply(entry)) taken |= TakeLabels(prefix, &entry);
+    if (!At(entry, {"fieldsV1"}).empty()) managed_fields.push_back(std::move(entry));
+  }
+  if (!taken && keys.empty()) return std::nullopt;
+  Json body = Metadata(node.uid);
+  body["metadata"]["resourceVersion"] = node.resource_version;
+  body["metadata"]["managedFields"] = std::move(managed_fields);
   for (const std::string& key : keys) body["metadata"]["labels"][key] = nullptr;
   return Dump(body);
 }

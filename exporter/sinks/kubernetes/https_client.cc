@@ -2,6 +2,7 @@
 
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
@@ -11,9 +12,11 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
 #include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 namespace exporter {
@@ -26,6 +29,8 @@ namespace ssl = net::ssl;
 using tcp = net::ip::tcp;
 using ErrorCode = boost::system::error_code;
 using Milliseconds = std::chrono::milliseconds;
+
+constexpr const char* kToken = "a bearer token";
 
 // A peer that is gone without a word is noticed after this long, also on an idle stream.
 constexpr int kTcpIdleSeconds = 30;
@@ -153,7 +158,8 @@ class HttpsClient::Impl {
       Open(patience);
       Write(message);
       http::response_parser<http::string_body> parser;
-      parser.body_limit(boost::none);
+      // Not none, which Boost 1.74 takes for the smallest limit of all.
+      parser.body_limit(std::numeric_limits<std::uint64_t>::max());
       Await("reading",
             [&](auto done) { http::async_read_header(*stream_, buffer_, parser, done); });
       beast::get_lowest_layer(*stream_).expires_after(life);
@@ -240,7 +246,11 @@ class HttpsClient::Impl {
     message.set(http::field::host, host + ":" + access_.port);
     message.set(http::field::user_agent, user_agent_);
     message.set(http::field::accept, request.accept);
-    const std::string token = Trimmed(Read(access_.token, "a bearer token"));
+    const std::string token = Trimmed(Read(access_.token, kToken));
+    if (std::ranges::any_of(token, [](unsigned char c) { return c <= ' ' || c >= 0x7f; })) {
+      throw Failure{ApplyFailure::kCredentials,
+                    access_.token.file + ": more than one word; expected " + kToken};
+    }
     if (!token.empty()) message.set(http::field::authorization, "Bearer " + token);
     if (!request.content_type.empty()) {
       message.set(http::field::content_type, request.content_type);

@@ -1,5 +1,4 @@
-// HTTPS to one server, one request at a time. The only door to Boost.Beast and,
-// with kubeconfig.cc, to OpenSSL.
+// HTTPS to one server, one request at a time. The only door to Boost.Beast.
 //
 // The server's certificate and its name or address are always verified, unless
 // the access says insecure_skip_tls_verify. The token is read for each request,

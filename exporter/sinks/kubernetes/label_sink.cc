@@ -126,6 +126,11 @@ class Labeller {
     return report;
   }
 
+  // For an attempt that failed and is not the last.
+  void LogRetry(const Attempt& attempt) {
+    faults_.Failed(*attempt.failure, attempt.error, attempt.pause);
+  }
+
   void Cancel() { client_.Cancel(); }
 
  private:
@@ -152,10 +157,8 @@ class Labeller {
               .count();
       return {std::nullopt, "", backoff_.Spread(settings_.resync_interval)};
     }
-    const Seconds pause = backoff_.After(*outcome.failure, outcome.retry_after);
     ++failures_[static_cast<std::size_t>(*outcome.failure)];
-    faults_.Failed(*outcome.failure, outcome.error, pause);
-    return {outcome.failure, outcome.error, pause};
+    return {outcome.failure, outcome.error, backoff_.After(*outcome.failure, outcome.retry_after)};
   }
 
   const LabelSinkSettings& settings_;
@@ -163,8 +166,8 @@ class Labeller {
   HttpsClient client_;
   Reconciler reconciler_;
   Backoff backoff_;
-  FaultLog faults_{log_, "The Node's labels cannot be applied; trying again",
-                   "The Node's labels can be applied again"};
+  FaultLog faults_{log_, "The Node's labels cannot be set; trying again",
+                   "The Node's labels can be set again"};
   decltype(SinkReport::failures) failures_{};
   std::optional<double> last_success_;
 };
@@ -228,8 +231,11 @@ class ThreadedSink final : public LabelSink {
       const Clock::time_point now = Clock::now();
       if (now >= due || (seen && now >= not_before)) {
         const Labeller::Attempt attempt = labeller_.Apply(wanted, std::move(seen));
+        if (attempt.failure) labeller_.LogRetry(attempt);
         due = Clock::now() + ToTicks(attempt.pause);
-        not_before = attempt.failure ? due : now;
+        // A Node that is not there yet costs nothing to look at when it comes.
+        const bool wait = attempt.failure && *attempt.failure != ApplyFailure::kNotFound;
+        not_before = wait ? due : now;
       }
       on_report_(labeller_.Report(wanted));
     }
@@ -278,19 +284,22 @@ class ThreadedSink final : public LabelSink {
     request.accept = kAcceptMetadata;
     return watch_client_.Stream(request, kPatience, std::chrono::seconds(seconds) + kWatchGrace,
                                 [&](std::string_view line) {
-                                  const std::optional<WatchEvent> event = ParseWatchEvent(line);
-                                  if (!event) *error = "a line of the stream is no event";
-                                  if (event && event->type == WatchEvent::Type::kError)
-                                    *error = event->message;
-                                  if (!error->empty()) return false;
-                                  *heard = true;
-                                  if (event->node) {
-                                    const std::lock_guard lock(mutex_);
-                                    seen_ = event->node;
-                                    wake_.notify_all();
-                                  }
-                                  return true;
+                                  *error = TakeEvent(line);
+                                  *heard |= error->empty();
+                                  return error->empty();
                                 });
+  }
+
+  // Why the stream cannot go on; empty if it can.
+  std::string TakeEvent(std::string_view line) {
+    const std::optional<WatchEvent> event = ParseWatchEvent(line);
+    if (!event) return "a line of the stream is no event";
+    if (event->type == WatchEvent::Type::kError) return "event ERROR: " + event->message;
+    const std::lock_guard lock(mutex_);
+    if (event->node) seen_ = event->node;
+    if (event->type == WatchEvent::Type::kDeleted) changed_ = true;
+    wake_.notify_all();
+    return "";
   }
 
   const LabelSinkSettings settings_;
@@ -307,7 +316,7 @@ class ThreadedSink final : public LabelSink {
   std::mutex mutex_;
   std::condition_variable wake_;
   WantedLabels wanted_;
-  bool changed_ = true;               // wanted_ has, and Apply() has not seen it
+  bool changed_ = true;               // wanted_, or that there is a Node; Apply() shall look
   std::optional<NodeMetadata> seen_;  // what the watch showed last
   bool stopping_ = false;
   std::size_t ended_ = 0;             // of the threads
@@ -315,7 +324,7 @@ class ThreadedSink final : public LabelSink {
 };
 
 // Until it is done, or there is no use in going on.
-std::string Persist(std::chrono::seconds patience,
+std::string Persist(Labeller* labeller, std::chrono::seconds patience,
                     const std::function<Labeller::Attempt()>& attempt_once) {
   const Clock::time_point end = Clock::now() + patience;
   for (;;) {
@@ -325,6 +334,7 @@ std::string Persist(std::chrono::seconds patience,
         NeedsAdministrator(*attempt.failure) || *attempt.failure == ApplyFailure::kCredentials ||
         *attempt.failure == ApplyFailure::kTls || *attempt.failure == ApplyFailure::kUnauthorized;
     if (hopeless || Clock::now() + ToTicks(attempt.pause) >= end) return attempt.error;
+    labeller->LogRetry(attempt);
     std::this_thread::sleep_for(attempt.pause);
   }
 }
@@ -341,13 +351,13 @@ std::unique_ptr<LabelSink> LabelSink::Start(LabelSinkSettings settings, WantedLa
 std::string ApplyOnce(const LabelSinkSettings& settings, const WantedLabels& wanted, const Log& log,
                       std::chrono::seconds patience) {
   Labeller labeller(settings, log);
-  return Persist(patience, [&] { return labeller.Apply(wanted, std::nullopt); });
+  return Persist(&labeller, patience, [&] { return labeller.Apply(wanted, std::nullopt); });
 }
 
 std::string RemoveLabels(const LabelSinkSettings& settings, const Log& log,
                          std::chrono::seconds patience) {
   Labeller labeller(settings, log);
-  return Persist(patience, [&] { return labeller.CleanUp(); });
+  return Persist(&labeller, patience, [&] { return labeller.CleanUp(); });
 }
 
 }  // namespace exporter

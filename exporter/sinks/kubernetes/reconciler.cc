@@ -25,6 +25,14 @@ std::optional<std::string> Find(const LabelMap& labels, std::string_view key) {
   return found->second;
 }
 
+// Whether both are counts, and `a` is the larger one: fewer devices are a removal too.
+bool IsMore(std::string_view a, std::string_view b) {
+  const auto is_number = [](std::string_view text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  return is_number(a) && is_number(b) && std::tuple(a.size(), a) > std::tuple(b.size(), b);
+}
+
 }  // namespace
 
 ApplyFailure FailureOf(const HttpResponse& response) {
@@ -129,7 +137,7 @@ void Reconciler::PlanWanted(const Label& label, bool may_remove, const NodeMetad
   if (Find(refused_, label.key) == label.value) return;
   const std::optional<std::string> value = Find(node.labels, label.key);
   const bool owned = value && node.owned.contains(label.key);
-  if (owned && (*value == label.value || !may_remove)) {
+  if (owned && (*value == label.value || (!may_remove && IsMore(*value, label.value)))) {
     left_.erase(label.key);
     plan->labels[label.key] = *value;
     return;
@@ -145,7 +153,8 @@ void Reconciler::PlanWanted(const Label& label, bool may_remove, const NodeMetad
   }
   plan->labels[label.key] = label.value;
   plan->changes.insert(label.key);
-  if (left || was_right) plan->repairs.insert(label.key);
+  const bool mended_by_others = left && value == label.value;
+  if ((left || was_right) && !mended_by_others) plan->repairs.insert(label.key);
 }
 
 void Reconciler::PlanOwned(const std::string& key, bool may_remove, const NodeMetadata& node,
@@ -211,25 +220,20 @@ Reconciler::Next Reconciler::Apply(const Plan& plan, const Send& send, Clock::ti
 
 Reconciler::Next Reconciler::Adopt(const WantedLabels& wanted, const Plan& plan, const Send& send,
                                    Outcome* outcome) {
-  // Once at the start, and whenever a label is dropped that another may hold too.
-  if (settings_.adopt && settled_) {
-    adopt_pending_ |= std::ranges::any_of(
-        *settled_, [&](const auto& label) { return !plan.labels.contains(label.first); });
-  }
   if (!adopt_pending_ || !wanted.may_remove) return Next::kDone;
   std::vector<std::string> keys;
   for (const auto& [key, value] : node_->labels) {
     if (IsOurs(key) && !wanted_.contains(key) && !plan.labels.contains(key)) keys.push_back(key);
   }
-  const Next next = keys.empty() ? Next::kDone : Remove(keys, send, outcome);
-  if (next != Next::kDone) return next;
-  adopt_pending_ = false;
-  if (!keys.empty()) {
-    Tell("removed labels that others had left under " + settings_.prefix +
-             "/: " + std::to_string(keys.size()),
+  if (auto body = AdoptionBody(*node_, settings_.prefix, keys)) {
+    const Next next = Patch(kMergeType, std::move(*body), /*force=*/false, send, outcome);
+    if (next != Next::kDone) return next;
+    Tell("adopted what others had written under " + settings_.prefix + "/, and removed " +
+             std::to_string(keys.size()) + " of their labels",
          outcome);
   }
-  return next;
+  adopt_pending_ = false;
+  return Next::kDone;
 }
 
 Reconciler::Next Reconciler::Remove(const std::vector<std::string>& keys, const Send& send,
