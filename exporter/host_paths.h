@@ -11,6 +11,9 @@ struct HostPaths {
   std::string procfs = "/proc";  // --path.procfs
   std::string dev;               // --path.dev; empty: device nodes are not looked at
   std::string devicetree;        // --path.devicetree: a directory or a blob; empty: the host's own
+  std::string snapshot;  // --path.snapshot: a file to read instead of all these; empty: none
+
+  friend bool operator==(const HostPaths&, const HostPaths&) = default;
 };
 
 }  // namespace exporter

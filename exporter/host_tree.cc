@@ -67,9 +67,11 @@ std::optional<std::string> WrongTarget(const std::string& place, std::string_vie
          " is no target of a link; expected a relative one that stays inside, its .. in front";
 }
 
-void AppendEscaped(std::string_view bytes, bool spaces, std::string* text) {
+// A space is escaped in a path, and at the end of a line, where editors cut it.
+void AppendEscaped(std::string_view bytes, bool is_path, std::string* text) {
   constexpr std::string_view kHex = "0123456789abcdef";
-  for (const char c : bytes) {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const char c = bytes[i];
     const auto byte = static_cast<unsigned char>(c);
     if (c == '\\') {
       *text += "\\\\";
@@ -77,7 +79,7 @@ void AppendEscaped(std::string_view bytes, bool spaces, std::string* text) {
       *text += "\\n";
     } else if (c == '\0') {
       *text += "\\0";
-    } else if (byte < ' ' || byte >= 0x7f || (c == ' ' && !spaces)) {
+    } else if (byte < ' ' || byte >= 0x7f || (c == ' ' && (is_path || i + 1 == bytes.size()))) {
       *text += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
     } else {
       *text += c;
@@ -91,7 +93,7 @@ void AppendPath(std::string_view path, std::string* text) {
     *text += "\\x23";
     path.remove_prefix(1);
   }
-  AppendEscaped(path, false, text);
+  AppendEscaped(path, true, text);
 }
 
 void AppendLine(std::string_view path, const HostEntry& entry, std::string* text) {
@@ -99,23 +101,20 @@ void AppendLine(std::string_view path, const HostEntry& entry, std::string* text
   AppendPath(path, text);
   if (entry.kind == Kind::kLink) {
     *text += " -> ";
-    AppendEscaped(content, false, text);
-  } else {
-    const bool ends_a_line = content.ends_with('\n');
-    if (ends_a_line) content.remove_suffix(1);
-    *text += content.empty() && ends_a_line ? " =" : " = ";
-    // Editors cut spaces at the end of a line.
-    const bool ends_with_space = ends_a_line && content.ends_with(' ');
-    if (ends_with_space) content.remove_suffix(1);
     AppendEscaped(content, true, text);
-    if (ends_with_space) *text += "\\x20";
-    if (!ends_a_line) *text += "\\c";
+  } else {
+    const bool newline = content.ends_with('\n');
+    if (newline) content.remove_suffix(1);
+    *text += newline && content.empty() ? " =" : " = ";
+    AppendEscaped(content, false, text);
+    if (!newline) *text += "\\c";
   }
   *text += '\n';
 }
 
-// The bytes that `text` stands for; nullopt if it holds an escape that is none.
-std::optional<std::string> Unescape(std::string_view text) {
+// The bytes that `text` stands for; nullopt if it holds an escape that is none. \c, at the
+// end, is one where `newline` is given.
+std::optional<std::string> Unescape(std::string_view text, bool* newline = nullptr) {
   const auto digit = [text](std::size_t at) {
     constexpr std::string_view kDigits = "0123456789abcdefABCDEF";
     const std::size_t found = at < text.size() ? kDigits.find(text[at]) : kDigits.npos;
@@ -127,7 +126,7 @@ std::optional<std::string> Unescape(std::string_view text) {
       bytes += text[i];
       continue;
     }
-    const char escape = ++i < text.size() ? text[i] : '\0';
+    const char escape = ++i < text.size() ? text[i] : ' ';
     if (escape == '0') {
       bytes += '\0';
     } else if (escape == 'n') {
@@ -137,19 +136,13 @@ std::optional<std::string> Unescape(std::string_view text) {
     } else if (escape == 'x' && digit(i + 1) >= 0 && digit(i + 2) >= 0) {
       bytes += static_cast<char>(digit(i + 1) * 16 + digit(i + 2));
       i += 2;
+    } else if (escape == 'c' && i + 1 == text.size() && newline != nullptr) {
+      *newline = false;
     } else {
       return std::nullopt;
     }
   }
   return bytes;
-}
-
-// Whether `text` ends with the escape \c, and not with an escaped backslash and a c.
-bool EndsWithoutNewline(std::string_view text) {
-  if (!text.ends_with("\\c")) return false;
-  text.remove_suffix(1);
-  const std::size_t before = text.find_last_not_of('\\');
-  return (text.size() - (before == text.npos ? 0 : before + 1)) % 2 == 1;
 }
 
 // Reads one line after the other. What is wrong with one comes back in words.
@@ -175,13 +168,10 @@ class Parser {
   std::optional<std::string> TakeEntry(std::string_view path, std::string_view rest,
                                        bool begins_line) {
     HostEntry entry;
-    bool newline = false;
     std::string_view content;
     if (rest == " =" || rest.starts_with(" = ")) {
       entry.kind = Kind::kFile;
       content = rest.substr(std::min<std::size_t>(3, rest.size()));
-      newline = !EndsWithoutNewline(content);
-      if (!newline) content.remove_suffix(2);
     } else if (rest.starts_with(" -> ")) {
       entry.kind = Kind::kLink;
       content = rest.substr(4);
@@ -191,8 +181,9 @@ class Parser {
       return Quoted(std::string(path).append(rest)) +
              "; expected PATH/, PATH = CONTENT or PATH -> TARGET";
     }
+    bool newline = entry.kind == Kind::kFile;
     const std::optional<std::string> place = Place(path);
-    std::optional<std::string> bytes = Unescape(content);
+    std::optional<std::string> bytes = Unescape(content, newline ? &newline : nullptr);
     if (!place || !bytes) {
       return Quoted(place ? content : path) +
              "; expected of escapes \\0 \\n \\\\ \\xNN, \\c at the end of a content, and in a path "
@@ -304,9 +295,19 @@ std::vector<std::string> HostTree::Names(const std::string& folder) const {
 std::optional<std::string> HostTree::Resolve(const std::string& path) const {
   return FollowLinks(path, [this](const std::string& place) {
     const HostEntry* const entry = Find(place);
-    return entry != nullptr && entry->kind == Kind::kLink ? std::optional(entry->content)
-                                                          : std::nullopt;
+    const bool is_link = entry != nullptr && entry->kind == Kind::kLink;
+    return is_link ? std::optional(entry->content) : std::nullopt;
   });
+}
+
+std::optional<std::string> HostTree::Target(const std::string& path) const {
+  const std::size_t slash = path.rfind('/');
+  const std::optional<std::string> folder =
+      slash == std::string::npos ? "" : Resolve(path.substr(0, slash));
+  const HostEntry* const entry =
+      folder ? Find(Join(*folder, std::string_view(path).substr(slash + 1))) : nullptr;
+  const bool is_link = entry != nullptr && entry->kind == Kind::kLink;
+  return is_link ? std::optional(entry->content) : std::nullopt;
 }
 
 std::string ToText(const HostTree& tree) {

@@ -78,6 +78,8 @@ class HostTree {
 
   // Where `path` leads with all links followed; nullopt if they lead in a circle.
   std::optional<std::string> Resolve(const std::string& path) const;
+  // What the link at `path` points to, with links before it followed; nullopt if none is there.
+  std::optional<std::string> Target(const std::string& path) const;
 
   friend bool operator==(const HostTree& a, const HostTree& b) { return a.entries_ == b.entries_; }
 

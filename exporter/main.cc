@@ -1,6 +1,7 @@
 // Wiring: flags, the catalogue, one snapshot, and what is done with it.
 
 #include <sys/signalfd.h>
+#include <sys/utsname.h>
 
 #include <csignal>
 #include <cstdio>
@@ -25,6 +26,8 @@
 #include "exporter/projections/labels.h"
 #include "exporter/projections/metrics.h"
 #include "exporter/service.h"
+#include "exporter/sinks/atomic_file.h"
+#include "exporter/snapshot.h"
 
 namespace exporter {
 namespace {
@@ -47,6 +50,12 @@ int BlockSignals() {
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   return signalfd(-1, &signals, SFD_CLOEXEC);
+}
+
+// The events of this machine say nothing of the one that a snapshot is from.
+dt::Result<UeventSocket> OpenUevents(const HostPaths& paths) {
+  if (paths.snapshot.empty()) return UeventSocket::Open();
+  return dt::Error{dt::ErrorCode::kNotFound, "the hardware is that of --path.snapshot"};
 }
 
 // The built-in catalogue, extended by the file that --catalogue.file names.
@@ -80,6 +89,27 @@ int Print(const Options& options, const Inventory& inventory) {
   return std::cout ? kDone : kRuntimeFailure;
 }
 
+// What --snapshot does with what was read.
+int WriteSnapshot(const Options& options, const Inventory& inventory, const HostRecord& record) {
+  utsname kernel{};
+  if (options.paths.snapshot.empty()) uname(&kernel);
+  const std::string text = ToSnapshot(
+      record, {"devicetree-exporter " + kBuildInfo.version, kernel.release, inventory.read_at});
+  const std::string& file = options.snapshot;
+  std::string error;
+  if (file == "-") {
+    std::cout << text << std::flush;
+    if (!std::cout) return Fail(kRuntimeFailure, "standard output: cannot be written");
+  } else if (!WriteAtomically(file, text, 0644, &error)) {
+    return Fail(kRuntimeFailure, "--snapshot: " + error);
+  }
+  (file == "-" ? std::cerr : std::cout)
+      << file << ": " << ToSummary(inventory, record)
+      << "; it is text without serial numbers, to be looked at before it is sent\n"
+      << std::flush;
+  return kDone;
+}
+
 // Writes the snapshot where it goes or removes it there, and is done. A signal ends it.
 int RunOnce(const Configuration& configuration, const Inventory& inventory, const Log& log) {
   sigset_t none;
@@ -106,8 +136,13 @@ std::variant<Configuration, Exit> LoadConfiguration(int argc, char** argv) {
   Options options = std::get<Options>(std::move(parsed));
   dt::Result<Catalogue> catalogue = LoadCatalogue(options.catalogue_file);
   if (!catalogue) return wrong("--catalogue.file: " + catalogue.error().message);
+  if (!options.paths.snapshot.empty()) {
+    const dt::Result<HostTree> snapshot = ReadSnapshot(options.paths.snapshot);
+    if (!snapshot) return wrong("--path.snapshot: " + snapshot.error().message);
+  }
   OutputTargets targets;
-  const bool writes = !options.dry_run && !options.explain && !options.config_check;
+  const bool writes =
+      !options.dry_run && !options.explain && !options.config_check && options.snapshot.empty();
   if (writes) {
     dt::Result<OutputTargets> found =
         FindOutputTargets(options, "devicetree-exporter/" + kBuildInfo.version);
@@ -130,9 +165,10 @@ int Run(int argc, char** argv) {
     std::cout << "The configuration is good.\n";
     return kDone;
   }
-  dt::Result<UeventSocket> uevents = UeventSocket::Open();
-  Inventory inventory =
-      Collect(options.paths, configuration.catalogue, options.disabled_collectors, nullptr);
+  dt::Result<UeventSocket> uevents = OpenUevents(options.paths);
+  HostRecord record;
+  Inventory inventory = Collect(options.paths, configuration.catalogue, options.disabled_collectors,
+                                nullptr, options.snapshot.empty() ? nullptr : &record);
   if (!options.paths.devicetree.empty() && !inventory.devicetree_known) {
     for (const CollectorReport& report : inventory.collectors) {
       if (report.name != "devicetree") continue;
@@ -140,6 +176,7 @@ int Run(int argc, char** argv) {
                                    "; expected a directory or a .dtb file");
     }
   }
+  if (!options.snapshot.empty()) return WriteSnapshot(options, inventory, record);
   if (options.dry_run || options.explain) return Print(options, inventory);
   Log log(options.log_level, options.log_format);
   LogProblems(log, inventory, nullptr);

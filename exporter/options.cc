@@ -110,9 +110,9 @@ struct Text {
 };
 
 // What a run does: that is for the command line alone.
-constexpr std::array<std::string_view, 9> kActions = {"config.check",   "config.file", "dry-run",
-                                                      "cleanup",        "explain",     "help",
-                                                      "nfd.write-once", "once",        "version"};
+constexpr std::array<std::string_view, 10> kActions = {
+    "config.check", "config.file",    "dry-run", "cleanup",  "explain",
+    "help",         "nfd.write-once", "once",    "snapshot", "version"};
 
 void DefineFlags(CLI::App* app, Options* options, Text* text) {
   app->set_help_flag("-h,--help", "Show this text and exit.");
@@ -134,6 +134,11 @@ void DefineFlags(CLI::App* app, Options* options, Text* text) {
       ->expected(0, 1)
       ->default_str("")
       ->type_name("[TOPIC]");
+  app->add_option("--snapshot", options->snapshot,
+                  "Write what is read of the hardware, without serial numbers, into this file for "
+                  "a bug report, and exit; -: on standard output.")
+      ->check(Expect("a file, or -", [](const auto& v) { return !v.empty(); }))
+      ->type_name("FILE");
 
   app->add_option("-n,--labels.nodes", options->labels.nodes,
                   "Devicetree nodes that give labels besides the root: names (gpu), paths, aliases "
@@ -253,6 +258,9 @@ void DefineFlags(CLI::App* app, Options* options, Text* text) {
   app->add_option("--path.devicetree", options->paths.devicetree,
                   "Devicetree to read instead of the host's: a directory or a .dtb file.")
       ->type_name("PATH");
+  app->add_option("--path.snapshot", options->paths.snapshot,
+                  "What --snapshot wrote, to read instead of this machine's hardware.")
+      ->type_name("FILE");
   for (const std::string_view name : CollectorNames()) {
     const std::string collector(name);
     app->add_flag_callback(
@@ -376,10 +384,16 @@ dt::Result<std::vector<ConfigEntry>> ReadConfig(const std::string& file) {
 std::optional<std::string> Contradiction(const Options& options) {
   const int actions = int{options.dry_run} + int{options.explain.has_value()} + int{options.once} +
                       int{options.cleanup} + int{options.nfd_write_once} +
-                      int{options.config_check};
+                      int{options.config_check} + int{!options.snapshot.empty()};
   if (actions > 1) {
-    return "more than one of --dry-run, --explain, --once, --cleanup, --nfd.write-once and "
-           "--config.check given; expected one";
+    return "more than one of --dry-run, --explain, --once, --cleanup, --nfd.write-once, "
+           "--snapshot and --config.check given; expected one";
+  }
+  const HostPaths& paths = options.paths;
+  if (!paths.snapshot.empty() &&
+      paths != HostPaths{.dev = "", .devicetree = "", .snapshot = paths.snapshot}) {
+    return "--path.snapshot: stands for all of the hardware; expected no --path.sysfs, "
+           "--path.procfs, --path.dev or --path.devicetree beside it";
   }
   if (options.once && !options.kubernetes.labels && options.nfd_feature_file.empty() &&
       options.textfile_directory.empty()) {

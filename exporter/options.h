@@ -37,6 +37,7 @@ struct Options {
   bool nfd_write_once = false;   // once, and only NFD's feature file
   std::string nfd_feature_file;  // empty: none
   KubernetesOptions kubernetes;
+  std::string snapshot;  // where to write what is read, "-": standard output; empty: none
   std::optional<std::string> explain;  // what is to be explained; "": everything
   LabelRules labels;
   std::chrono::duration<double> removal_delay{30};

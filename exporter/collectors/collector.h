@@ -8,6 +8,8 @@
 
 #include "dt/result.h"
 #include "exporter/host_paths.h"
+#include "exporter/host_recorder.h"
+#include "exporter/host_tree.h"
 #include "exporter/inventory.h"
 
 namespace exporter {
@@ -15,6 +17,8 @@ namespace exporter {
 struct CollectorInput {
   HostPaths paths;
   std::vector<std::string> interface_classes;  // the classes that device_nodes reads
+  const HostTree* snapshot = nullptr;          // of --path.snapshot, instead of the host's files
+  HostRecorder* recorder = nullptr;            // is told what is read; null: nobody is
 };
 
 // Sets its part of the Inventory, which still holds what was read last; or leaves

@@ -19,9 +19,9 @@ namespace {
 constexpr std::string_view kTreeRoot = "/firmware/devicetree/base";
 
 // The devices on every bus that stand for a devicetree node.
-dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const std::string& sysfs) {
+dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const CollectorInput& input) {
   std::vector<DevicetreeDevice> found;
-  const auto buses = SysfsDirectory::Open(sysfs + "/bus");
+  const auto buses = SysfsDirectory::Open(input, "bus");
   if (!buses && buses.error().code == dt::ErrorCode::kNotFound) return found;
   if (!buses) return buses.error();
   const auto bus_names = buses->Names();
@@ -50,10 +50,30 @@ dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const std::strin
   return found;
 }
 
+bool LooksAtDev(const CollectorInput& input) {
+  return input.snapshot != nullptr ? input.snapshot->Find(std::string(kHostDev)) != nullptr
+                                   : !input.paths.dev.empty();
+}
+
+dt::Result<std::optional<bool>> FindInDev(const CollectorInput& input, const std::string& name) {
+  if (input.snapshot != nullptr) {
+    return std::optional(input.snapshot->Find(std::string(kHostDev) + "/" + name) != nullptr);
+  }
+  const std::string node = input.paths.dev + "/" + name;
+  struct stat info {};
+  if (stat(node.c_str(), &info) == 0) return std::optional(true);
+  if (errno == ENOENT) return std::optional(false);
+  dt::Error error{dt::ErrorCode::kIo, node + ": " + std::strerror(errno)};
+  if (input.recorder != nullptr) input.recorder->Failed(error.message);
+  return error;
+}
+
 // The device node that the class device's uevent names, if --path.dev is given.
-dt::Result<std::optional<bool>> HasDeviceNode(const SysfsDirectory& entry, const std::string& dev) {
+dt::Result<std::optional<bool>> HasDeviceNode(const SysfsDirectory& entry,
+                                              const CollectorInput& input) {
   constexpr std::string_view kKey = "DEVNAME=";
-  if (dev.empty()) return std::optional<bool>();
+  if (!LooksAtDev(input)) return std::optional<bool>();
+  if (input.recorder != nullptr) input.recorder->SawDev();
   const dt::Result<std::string> uevent = entry.ReadText("uevent");
   if (!uevent && uevent.error().code == dt::ErrorCode::kNotFound) return std::optional<bool>();
   if (!uevent) return uevent.error();
@@ -61,18 +81,18 @@ dt::Result<std::optional<bool>> HasDeviceNode(const SysfsDirectory& entry, const
   if (at == std::string::npos) return std::optional<bool>();
   const std::string name =
       uevent->substr(at + kKey.size(), uevent->find('\n', at) - at - kKey.size());
-  const std::string node = dev + "/" + name;
-  struct stat info {};
-  if (stat(node.c_str(), &info) == 0) return std::optional(true);
-  if (errno == ENOENT) return std::optional(false);
-  return dt::Error{dt::ErrorCode::kIo, node + ": " + std::strerror(errno)};
+  auto is_there = FindInDev(input, name);
+  if (is_there && *is_there == true && input.recorder != nullptr) {
+    input.recorder->SawDeviceNode(name);
+  }
+  return is_there;
 }
 
-dt::Result<ClassDevice> ReadClassDevice(const HostPaths& paths, const SysfsDirectory& entries,
+dt::Result<ClassDevice> ReadClassDevice(const CollectorInput& input, const SysfsDirectory& entries,
                                         const std::string& class_name, const std::string& name) {
   const dt::Result<SysfsDirectory> entry = entries.OpenBelow(name);
   if (!entry) return entry.error();
-  const dt::Result<std::optional<bool>> has_device_node = HasDeviceNode(*entry, paths.dev);
+  const dt::Result<std::optional<bool>> has_device_node = HasDeviceNode(*entry, input);
   if (!has_device_node) return has_device_node.error();
   ClassDevice device;
   device.class_name = class_name;
@@ -84,7 +104,7 @@ dt::Result<ClassDevice> ReadClassDevice(const HostPaths& paths, const SysfsDirec
     above.resize(above.rfind('/'));
     const std::size_t slash = above.rfind('/');
     if (slash == std::string::npos) break;  // "devices" itself
-    const auto directory = SysfsDirectory::Open(paths.sysfs + "/" + above);
+    const auto directory = SysfsDirectory::Open(input, above);
     device.parents.push_back(
         {above.substr(slash + 1), directory ? directory->LinkName("driver") : std::nullopt});
   }
@@ -92,18 +112,18 @@ dt::Result<ClassDevice> ReadClassDevice(const HostPaths& paths, const SysfsDirec
 }
 
 // The devices of one class. One that cannot be read is as in `last`.
-dt::Result<std::vector<ClassDevice>> ReadClass(const HostPaths& paths,
+dt::Result<std::vector<ClassDevice>> ReadClass(const CollectorInput& input,
                                                const std::string& class_name,
                                                const std::vector<ClassDevice>& last,
                                                CollectorReport* report) {
   std::vector<ClassDevice> found;
-  const auto entries = SysfsDirectory::Open(paths.sysfs + "/class/" + class_name);
+  const auto entries = SysfsDirectory::Open(input, "class/" + class_name);
   if (!entries && entries.error().code == dt::ErrorCode::kNotFound) return found;
   if (!entries) return entries.error();
   const auto names = entries->Names();
   if (!names) return names.error();
   for (const std::string& name : *names) {
-    dt::Result<ClassDevice> device = ReadClassDevice(paths, *entries, class_name, name);
+    dt::Result<ClassDevice> device = ReadClassDevice(input, *entries, class_name, name);
     if (device) {
       found.push_back(std::move(device).value());
       continue;
@@ -127,13 +147,13 @@ std::optional<dt::Error> CollectDeviceNodes(const CollectorInput& input, Invento
                                             CollectorReport* report) {
   std::vector<DevicetreeDevice> devices;
   if (inventory->devicetree != nullptr && inventory->devicetree_is_live) {
-    auto read = ReadDevicetreeDevices(input.paths.sysfs);
+    auto read = ReadDevicetreeDevices(input);
     if (!read) return read.error();
     devices = std::move(read).value();
   }
   std::vector<ClassDevice> class_devices;
   for (const std::string& name : input.interface_classes) {
-    auto read = ReadClass(input.paths, name, inventory->class_devices, report);
+    auto read = ReadClass(input, name, inventory->class_devices, report);
     if (!read) return read.error();
     std::ranges::move(std::move(read).value(), std::back_inserter(class_devices));
   }

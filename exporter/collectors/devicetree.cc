@@ -58,21 +58,61 @@ dt::Result<dt::Tree> ReadPath(const std::string& path) {
   return tree;
 }
 
+// The node of a snapshot that stands at `place`, and all below it.
+std::optional<dt::Error> ReadNode(const HostTree& snapshot, const std::string& place,
+                                  dt::TreeBuilder* builder) {
+  if (auto error = builder->BeginNode(place.substr(place.rfind('/') + 1))) return error;
+  const std::vector<std::string> names = snapshot.Names(place);
+  for (const std::string& name : names) {
+    const HostEntry& entry = *snapshot.Find(std::string(place).append("/").append(name));
+    if (entry.kind != HostEntry::Kind::kFile) continue;
+    if (!dt::KeepsProperty(builder->InAliases(), name)) continue;
+    if (auto error = builder->AddProperty(name, entry.content)) return error;
+  }
+  for (const std::string& name : names) {
+    const std::string child = std::string(place).append("/").append(name);
+    if (snapshot.Find(child)->kind != HostEntry::Kind::kFolder) continue;
+    if (auto error = ReadNode(snapshot, child, builder)) return error;
+  }
+  builder->EndNode();
+  return std::nullopt;
+}
+
+dt::Result<dt::Tree> ReadSnapshotTree(const HostTree& snapshot, const std::string& file) {
+  const std::string root(kHostDevicetree);
+  const HostEntry* const entry = snapshot.Find(root);
+  if (entry == nullptr || entry->kind != HostEntry::Kind::kFolder) {
+    return dt::Error{dt::ErrorCode::kNotFound, file + ": no devicetree"};
+  }
+  dt::TreeBuilder builder;
+  if (const auto error = ReadNode(snapshot, root, &builder)) {
+    return dt::Error{error->code, file + ": " + error->message};
+  }
+  return std::move(builder).Build();
+}
+
+dt::Result<dt::Tree> ReadTree(const CollectorInput& input) {
+  const HostPaths& paths = input.paths;
+  if (input.snapshot != nullptr) return ReadSnapshotTree(*input.snapshot, paths.snapshot);
+  if (!paths.devicetree.empty()) return ReadPath(paths.devicetree);
+  dt::Result<dt::Tree> tree = dt::ReadLiveTree(paths.sysfs + "/firmware/devicetree/base");
+  if (tree || tree.error().code != dt::ErrorCode::kNotFound) return tree;
+  return dt::ReadLiveTree(paths.procfs + "/device-tree");
+}
+
 }  // namespace
 
 std::optional<dt::Error> CollectDevicetree(const CollectorInput& input, Inventory* inventory,
                                            CollectorReport*) {
-  const HostPaths& paths = input.paths;
-  dt::Result<dt::Tree> tree = paths.devicetree.empty()
-                                  ? dt::ReadLiveTree(paths.sysfs + "/firmware/devicetree/base")
-                                  : ReadPath(paths.devicetree);
-  const auto is_absent = [&] {
-    return !tree && tree.error().code == dt::ErrorCode::kNotFound && paths.devicetree.empty();
-  };
-  if (is_absent()) tree = dt::ReadLiveTree(paths.procfs + "/device-tree");
-  if (!tree && !is_absent()) return tree.error();
+  const std::string& named = input.paths.devicetree;
+  dt::Result<dt::Tree> tree = ReadTree(input);
+  if (!tree && (tree.error().code != dt::ErrorCode::kNotFound || !named.empty())) {
+    if (input.recorder != nullptr) input.recorder->Failed(tree.error().message);
+    return tree.error();
+  }
+  if (tree && input.recorder != nullptr) input.recorder->SawDevicetree(*tree);
   inventory->devicetree_known = true;
-  inventory->devicetree_is_live = paths.devicetree.empty() || IsDirectory(paths.devicetree);
+  inventory->devicetree_is_live = named.empty() || IsDirectory(named);
   inventory->devicetree =
       tree ? std::make_shared<const dt::Tree>(std::move(tree).value()) : nullptr;
   return std::nullopt;

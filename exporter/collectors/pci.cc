@@ -54,7 +54,7 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
 
 std::optional<dt::Error> CollectPci(const CollectorInput& input, Inventory* inventory,
                                     CollectorReport* report) {
-  const auto functions = SysfsDirectory::Open(input.paths.sysfs + "/" + kPlace);
+  const auto functions = SysfsDirectory::Open(input, kPlace);
   if (!functions && functions.error().code != dt::ErrorCode::kNotFound) return functions.error();
   std::vector<PciFunction> found;
   if (functions) {

@@ -25,18 +25,61 @@ dt::Error SystemError(int error, const std::string& path) {
   return dt::Error{code, path + ": " + std::strerror(error)};
 }
 
+// The root, as messages name it.
+const std::string& Root(const CollectorInput& input) {
+  return input.snapshot == nullptr ? input.paths.sysfs : input.paths.snapshot;
+}
+
 }  // namespace
 
-dt::Result<SysfsDirectory> SysfsDirectory::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return SystemError(errno, path);
-  return SysfsDirectory(fd, path);
+dt::Result<SysfsDirectory> SysfsDirectory::Open(const CollectorInput& input,
+                                                const std::string& place) {
+  const std::string path = place.empty() ? Root(input) : Root(input) + "/" + place;
+  return OpenAt(AT_FDCWD, path, path, input);
 }
 
 dt::Result<SysfsDirectory> SysfsDirectory::OpenBelow(const std::string& name) const {
-  const int fd = openat(fd_, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return SystemError(errno, path_ + "/" + name);
-  return SysfsDirectory(fd, path_ + "/" + name);
+  return OpenAt(fd_, name, path_ + "/" + name, input_);
+}
+
+dt::Result<SysfsDirectory> SysfsDirectory::OpenAt(int folder, const std::string& name,
+                                                  std::string path, const CollectorInput& input) {
+  SysfsDirectory directory(-1, std::move(path), input);
+  int error = 0;
+  if (input.snapshot != nullptr) {
+    const HostEntry* entry = nullptr;
+    error = directory.FindInSnapshot("", &entry);
+    if (error == 0 && entry->kind != HostEntry::Kind::kFolder) error = ENOTDIR;
+  } else {
+    directory.fd_ = openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory.fd_ < 0) error = errno;
+  }
+  if (error != 0) return directory.Failed(error, directory.path_);
+  if (input.recorder != nullptr) input.recorder->Saw(directory.Place(""));
+  return directory;
+}
+
+std::string SysfsDirectory::Place(const std::string& name) const {
+  const std::string place = path_.substr(std::min(Root(input_).size() + 1, path_.size()));
+  return place.empty() || name.empty() ? place + name : place + "/" + name;
+}
+
+int SysfsDirectory::FindInSnapshot(const std::string& name, const HostEntry** entry) const {
+  const std::optional<std::string> place = input_.snapshot->Resolve(Place(name));
+  if (!place) return ELOOP;
+  *entry = input_.snapshot->Find(*place);
+  return *entry == nullptr ? ENOENT : 0;
+}
+
+dt::Error SysfsDirectory::Failed(int error, const std::string& path) const {
+  dt::Error failure =
+      error == EFBIG
+          ? dt::Error{dt::ErrorCode::kMalformed,
+                      path + ": more than " + std::to_string(kMaxAttributeBytes) + " bytes"}
+          : SystemError(error, path);
+  const bool shows = failure.code == dt::ErrorCode::kNotFound || error == ENOTDIR;
+  if (!shows && input_.recorder != nullptr) input_.recorder->Failed(failure.message);
+  return failure;
 }
 
 bool SysfsDirectory::IsGone(const std::string& name) const {
@@ -45,20 +88,29 @@ bool SysfsDirectory::IsGone(const std::string& name) const {
 }
 
 SysfsDirectory::SysfsDirectory(SysfsDirectory&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), input_(other.input_) {}
 
 SysfsDirectory::~SysfsDirectory() {
   if (fd_ >= 0) close(fd_);
 }
 
 dt::Result<std::vector<std::string>> SysfsDirectory::Names() const {
+  dt::Result<std::vector<std::string>> names = ReadNames();
+  if (names && input_.recorder != nullptr) input_.recorder->SawNames(Place(""), *names);
+  return names;
+}
+
+dt::Result<std::vector<std::string>> SysfsDirectory::ReadNames() const {
+  if (input_.snapshot != nullptr) {
+    return input_.snapshot->Names(input_.snapshot->Resolve(Place("")).value_or(""));
+  }
   const int fd = openat(fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return SystemError(errno, path_);
+  if (fd < 0) return Failed(errno, path_);
   DIR* directory = fdopendir(fd);
   if (directory == nullptr) {
     const int error = errno;
     close(fd);
-    return SystemError(error, path_);
+    return Failed(error, path_);
   }
   std::vector<std::string> names;
   errno = 0;
@@ -69,15 +121,30 @@ dt::Result<std::vector<std::string>> SysfsDirectory::Names() const {
   }
   const int error = errno;
   closedir(directory);
-  if (error != 0) return SystemError(error, path_);
+  if (error != 0) return Failed(error, path_);
   std::ranges::sort(names);
   return names;
 }
 
 dt::Result<std::string> SysfsDirectory::ReadText(const std::string& name) const {
-  const std::string path = path_ + "/" + name;
+  std::string text;
+  if (const int error = ReadAll(name, &text); error != 0) return Failed(error, path_ + "/" + name);
+  if (text.size() > kMaxAttributeBytes) return Failed(EFBIG, path_ + "/" + name);
+  if (input_.recorder != nullptr) input_.recorder->SawFile(Place(name), text);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+int SysfsDirectory::ReadAll(const std::string& name, std::string* text) const {
+  if (input_.snapshot != nullptr) {
+    const HostEntry* entry = nullptr;
+    if (const int error = FindInSnapshot(name, &entry); error != 0) return error;
+    if (entry->kind != HostEntry::Kind::kFile) return EISDIR;
+    *text = entry->content;
+    return 0;
+  }
   const int fd = openat(fd_, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return SystemError(errno, path);
+  if (fd < 0) return errno;
   std::array<char, kMaxAttributeBytes + 1> buffer;
   std::size_t size = 0;
   ssize_t count = 0;
@@ -87,13 +154,8 @@ dt::Result<std::string> SysfsDirectory::ReadText(const std::string& name) const 
   } while ((count > 0 && size < buffer.size()) || (count < 0 && errno == EINTR));
   const int error = count < 0 ? errno : 0;
   close(fd);
-  if (error != 0) return SystemError(error, path);
-  if (size > kMaxAttributeBytes) {
-    return dt::Error{dt::ErrorCode::kMalformed,
-                     path + ": more than " + std::to_string(kMaxAttributeBytes) + " bytes"};
-  }
-  if (size > 0 && buffer[size - 1] == '\n') --size;
-  return std::string(buffer.data(), size);
+  text->assign(buffer.data(), size);
+  return error;
 }
 
 dt::Result<std::int64_t> SysfsDirectory::ReadNumber(const std::string& name, int base) const {
@@ -123,10 +185,16 @@ dt::Result<std::uint32_t> SysfsDirectory::ReadId(const std::string& name, int di
 }
 
 std::optional<std::string> SysfsDirectory::LinkTarget(const std::string& name) const {
-  std::array<char, 4096> buffer;
-  const ssize_t size = readlinkat(fd_, name.c_str(), buffer.data(), buffer.size());
-  if (size <= 0) return std::nullopt;
-  return std::string(buffer.data(), static_cast<std::size_t>(size));
+  std::optional<std::string> target;
+  if (input_.snapshot != nullptr) {
+    target = input_.snapshot->Target(Place(name));
+  } else {
+    std::array<char, 4096> buffer;
+    const ssize_t size = readlinkat(fd_, name.c_str(), buffer.data(), buffer.size());
+    if (size > 0) target.emplace(buffer.data(), static_cast<std::size_t>(size));
+  }
+  if (target && input_.recorder != nullptr) input_.recorder->Saw(Place(name));
+  return target;
 }
 
 std::optional<std::string> SysfsDirectory::LinkName(const std::string& name) const {

@@ -1,7 +1,8 @@
-// Reading sysfs: directories of small text files and links.
+// Reading sysfs: directories of small text files and links; or the snapshot that stands
+// for it.
 //
-// Host paths come in as values; everything below one directory is opened
-// relative to it, so that a device that vanishes is seen to vanish as a whole.
+// Everything below one directory is opened relative to it, so that a device that
+// vanishes is seen to vanish as a whole.
 #ifndef EXPORTER_COLLECTORS_SYSFS_H_
 #define EXPORTER_COLLECTORS_SYSFS_H_
 
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "dt/result.h"
+#include "exporter/collectors/collector.h"
 
 namespace exporter {
 
@@ -22,7 +24,9 @@ inline constexpr std::size_t kMaxAttributeBytes = 4096;
 // vanishes while it is read, is kNotFound; what is no directory is kMalformed.
 class SysfsDirectory {
  public:
-  static dt::Result<SysfsDirectory> Open(const std::string& path);
+  // The directory `place`, "bus/pci/devices", of `input`'s sysfs; "" is sysfs itself.
+  // `input` must live as long as this.
+  static dt::Result<SysfsDirectory> Open(const CollectorInput& input, const std::string& place);
   // A directory in this one; a link to one is followed.
   dt::Result<SysfsDirectory> OpenBelow(const std::string& name) const;
 
@@ -53,10 +57,24 @@ class SysfsDirectory {
   std::optional<std::string> LinkName(const std::string& name) const;
 
  private:
-  SysfsDirectory(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  SysfsDirectory(int fd, std::string path, const CollectorInput& input)
+      : fd_(fd), path_(std::move(path)), input_(input) {}
+  static dt::Result<SysfsDirectory> OpenAt(int folder, const std::string& name, std::string path,
+                                           const CollectorInput& input);
 
-  int fd_;
-  std::string path_;
+  // Where `name` in this one is, below sysfs.
+  std::string Place(const std::string& name) const;
+  // What of a snapshot that is; 0 or an errno.
+  int FindInSnapshot(const std::string& name, const HostEntry** entry) const;
+  dt::Result<std::vector<std::string>> ReadNames() const;
+  // A file's bytes, or the first kMaxAttributeBytes + 1 of them; 0 or an errno.
+  int ReadAll(const std::string& name, std::string* text) const;
+  // Tells the recorder of the error.
+  dt::Error Failed(int error, const std::string& path) const;
+
+  int fd_;            // -1 in a snapshot
+  std::string path_;  // for messages: begins with --path.sysfs or the snapshot's file
+  const CollectorInput& input_;
 };
 
 // The directory below sysfs that an entry of bus/ or class/ stands for: of the

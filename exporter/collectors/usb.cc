@@ -32,7 +32,7 @@ dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::strin
 
 std::optional<dt::Error> CollectUsb(const CollectorInput& input, Inventory* inventory,
                                     CollectorReport* report) {
-  const auto devices = SysfsDirectory::Open(input.paths.sysfs + "/" + kPlace);
+  const auto devices = SysfsDirectory::Open(input, kPlace);
   if (!devices && devices.error().code != dt::ErrorCode::kNotFound) return devices.error();
   std::vector<UsbDevice> found;
   if (devices) {

@@ -19,7 +19,7 @@ import time
 
 START_SECONDS = 10  # generous: a shared CI machine, perhaps under valgrind
 STOP_SECONDS = 1  # the promise: SIGTERM ends it within a second
-LISTENING = re.compile(r'msg="?Listening"? address="?(\S+):(\d+)"?\s*$')
+LISTENING = re.compile(r'Listening"?[ ,]"?address"?[=:]"?(\S+):(\d+)"?\}?\s*$')  # logfmt or JSON
 
 Response = collections.namedtuple("Response", "status headers body")
 

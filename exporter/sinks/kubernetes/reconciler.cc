@@ -64,14 +64,18 @@ Outcome Reconciler::Reconcile(const WantedLabels& wanted, const Send& send, Cloc
   wanted_.clear();
   for (const Label& label : wanted.labels) wanted_[label.key] = label.value;
   taken_.clear();
-  bool exact = false;
+  // A look through the server's cache, or at what a watch showed, tells that nothing is
+  // to be done. It may be old, and what is not in an apply is dropped: so each apply
+  // goes out from an exact look.
+  bool exact = !settled_;
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    std::optional<NodeMetadata> node = seen ? std::exchange(seen, {}) : Get(exact, send, &outcome);
+    std::optional<NodeMetadata> node =
+        seen && !exact ? std::exchange(seen, {}) : Get(exact, send, &outcome);
     if (!node) return outcome;
-    // What we know may be newer than what a watch or the server's cache shows.
-    const bool stale = !exact && IsOlder(*node);
-    exact = true;
-    if (stale) continue;
+    if (!exact && (IsOlder(*node) || node->uid != uid_)) {
+      exact = true;
+      continue;
+    }
     if (node->uid != uid_) {
       uid_ = node->uid;
       settled_.reset();
@@ -80,10 +84,12 @@ Outcome Reconciler::Reconcile(const WantedLabels& wanted, const Send& send, Cloc
     }
     node_ = std::move(*node);
     const Plan plan = MakePlan(wanted, *node_, now);
+    if (!plan.changes.empty() && !std::exchange(exact, true)) continue;
     Next next = plan.changes.empty() ? Next::kDone : Apply(plan, send, now, &outcome);
     if (next == Next::kDone) next = Adopt(wanted, plan, send, &outcome);
     if (next == Next::kDone) settled_ = plan.labels;
     if (next != Next::kAgain) return outcome;
+    exact = true;
   }
   outcome.failure = ApplyFailure::kConflict;
   outcome.error = "the Node changed during each of " + std::to_string(kMostAttempts) + " attempts";
