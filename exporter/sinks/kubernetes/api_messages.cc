@@ -9,6 +9,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kMaxMessageBytes = 300;
+constexpr int kMaxDepth = 64;
+constexpr int kMaxValues = 100'000;
 constexpr std::string_view kLabelField = ".metadata.labels.";
 
 // The value at a path of member names; null if any of them is not there.
@@ -36,8 +38,16 @@ const Json::object_t& Members(const Json& json) {
   return members == nullptr ? kNone : *members;
 }
 
+// Discarded if it is no JSON, too deep or too much: a value takes many times its bytes.
 Json Parse(std::string_view text) {
-  return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  int values = 0;
+  bool bounded = true;
+  const auto keep = [&](int depth, Json::parse_event_t, const Json&) {
+    bounded = bounded && depth <= kMaxDepth && ++values <= kMaxValues;
+    return bounded;
+  };
+  Json json = Json::parse(text.begin(), text.end(), keep, /*allow_exceptions=*/false);
+  return bounded ? json : Json();
 }
 
 // In plain ASCII, whatever stands in it.
@@ -63,9 +73,9 @@ std::optional<NodeMetadata> ToNode(const Json& json) {
   const Json& managed_fields = At(metadata, {"managedFields"});
   node.managed_fields = Dump(managed_fields);
   for (const Json& entry : managed_fields) {
-    if (!IsOurApply(entry)) continue;
+    auto& keys = IsOurApply(entry) ? node.owned : node.shared;
     for (const auto& [field, unused] : Members(At(entry, {"fieldsV1", "f:metadata", "f:labels"}))) {
-      if (field.starts_with("f:")) node.owned.insert(field.substr(2));
+      if (field.starts_with("f:")) keys.insert(field.substr(2));
     }
   }
   return node;
@@ -80,12 +90,14 @@ std::string ManagerIn(const std::string& message) {
 
 Json Metadata(const std::string& uid) { return {{"metadata", {{"uid", uid}}}}; }
 
-// Takes the labels under `prefix` from a managedFields entry. False if there was none.
-bool TakeLabels(std::string_view prefix, Json* entry) {
+// Takes the labels under `prefix` from a managedFields entry. False if it had none.
+bool TakeLabels(std::string_view prefix, const std::set<std::string, std::less<>>& yielded,
+                Json* entry) {
   const Json& before = At(*entry, {"fieldsV1", "f:metadata", "f:labels"});
   Json labels = Json::object();
   for (const auto& [field, value] : Members(before)) {
-    if (!field.starts_with("f:" + std::string(prefix) + "/")) labels[field] = value;
+    const bool ours = field.starts_with("f:" + std::string(prefix) + "/");
+    if (!ours || yielded.contains(field.substr(2))) labels[field] = value;
   }
   if (labels.size() == Members(before).size()) return false;
   Json& metadata = (*entry)["fieldsV1"]["f:metadata"];
@@ -138,11 +150,12 @@ std::string RemovalBody(const std::string& uid, const std::vector<std::string>& 
 }
 
 std::optional<std::string> AdoptionBody(const NodeMetadata& node, std::string_view prefix,
-                                        const std::vector<std::string>& keys) {
+                                        const std::vector<std::string>& keys,
+                                        const std::set<std::string, std::less<>>& yielded) {
   bool taken = false;
   Json managed_fields = Json::array();
   for (Json entry : Parse(node.managed_fields)) {
-    if (!IsOurApply(entry)) taken |= TakeLabels(prefix, &entry);
+    if (!IsOurApply(entry)) taken |= TakeLabels(prefix, yielded, &entry);
     if (!At(entry, {"fieldsV1"}).empty()) managed_fields.push_back(std::move(entry));
   }
   if (!taken && keys.empty()) return std::nullopt;

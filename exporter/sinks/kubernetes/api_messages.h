@@ -28,8 +28,9 @@ struct NodeMetadata {
   std::string uid;  // of this incarnation of the Node
   std::string resource_version;
   LabelMap labels;
-  std::set<std::string, std::less<>> owned;  // keys that kFieldManager holds by apply
-  std::string managed_fields;                // JSON: who holds what
+  std::set<std::string, std::less<>> owned;   // keys that kFieldManager holds by apply
+  std::set<std::string, std::less<>> shared;  // keys that others hold, alone or with us
+  std::string managed_fields;                 // JSON: who holds what
 
   friend bool operator==(const NodeMetadata&, const NodeMetadata&) = default;
 };
@@ -64,12 +65,13 @@ std::string ApplyBody(const std::string& node, const std::string& uid, const Lab
 // The body of a merge patch that removes labels, whoever holds them.
 std::string RemovalBody(const std::string& uid, const std::vector<std::string>& keys);
 
-// The body of a merge patch that removes these labels, and leaves those under `prefix`
-// to kFieldManager's apply alone: what others hold there too would otherwise outlive
-// our dropping it. nullopt if nothing is to be done. The server takes it only as long
-// as the Node is as it was seen. As client-go's csaupgrade does it.
+// The body of a merge patch that removes the labels `keys`, and leaves those under
+// `prefix` to kFieldManager's apply alone, but for `yielded`: what others hold too would
+// outlive our dropping it. nullopt if nothing is to be done. The server takes it only as
+// long as the Node is as it was seen. As client-go's csaupgrade does it.
 std::optional<std::string> AdoptionBody(const NodeMetadata& node, std::string_view prefix,
-                                        const std::vector<std::string>& keys);
+                                        const std::vector<std::string>& keys,
+                                        const std::set<std::string, std::less<>>& yielded = {});
 
 struct WatchEvent {
   enum class Type { kChanged, kBookmark, kDeleted, kError };

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
@@ -12,11 +11,14 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
 #include <charconv>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <mutex>
+#include <thread>
 #include <utility>
 
 namespace exporter {
@@ -29,6 +31,8 @@ namespace ssl = net::ssl;
 using tcp = net::ip::tcp;
 using ErrorCode = boost::system::error_code;
 using Milliseconds = std::chrono::milliseconds;
+
+constexpr Milliseconds kCancelDelay{100};  // the longest that Cancel() waits for a look-up
 
 constexpr const char* kToken = "a bearer token";
 
@@ -113,15 +117,18 @@ ssl::context ToContext(const ApiAccess& access) {
 // The lines of a stream that come in pieces.
 class Lines {
  public:
-  // False if `on_line` wants no more, or a line is too long.
+  // False if `on_line` wants no more. Throws a Failure if a line is too long.
   bool Take(std::string_view piece, const std::function<bool(std::string_view)>& on_line) {
+    std::size_t end = rest_.size();
     rest_ += piece;
     std::size_t begin = 0;
-    for (std::size_t end; (end = rest_.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    while ((end = rest_.find('\n', end)) != std::string::npos) {
       if (!on_line(std::string_view(rest_).substr(begin, end - begin))) return false;
+      begin = ++end;
     }
     rest_.erase(0, begin);
-    return rest_.size() <= kMaxAnswerBytes;
+    if (rest_.size() <= kMaxAnswerBytes) return true;
+    throw Failure{ApplyFailure::kServerError, "reading: a line of the stream is too long"};
   }
 
  private:
@@ -188,6 +195,15 @@ class HttpsClient::Impl {
   }
 
  private:
+  // The host's name being looked up, on a thread of its own.
+  struct Lookup {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+    ErrorCode error;
+    tcp::resolver::results_type endpoints;
+  };
+
   using TlsStream = beast::ssl_stream<beast::tcp_stream>;
   using Message = http::request<http::string_body>;
 
@@ -239,19 +255,20 @@ class HttpsClient::Impl {
     return text;
   }
 
-  Message ToMessage(const HttpRequest& request) const {
+  Message ToMessage(const HttpRequest& request) {
     Message message(http::string_to_verb(request.method), access_.path_prefix + request.target, 11);
     const bool ipv6 = access_.host.find(':') != std::string::npos;
     const std::string host = ipv6 ? "[" + access_.host + "]" : access_.host;
     message.set(http::field::host, host + ":" + access_.port);
     message.set(http::field::user_agent, user_agent_);
     message.set(http::field::accept, request.accept);
-    const std::string token = Trimmed(Read(access_.token, kToken));
+    std::string token = Trimmed(Read(access_.token, kToken));
     if (std::ranges::any_of(token, [](unsigned char c) { return c <= ' ' || c >= 0x7f; })) {
       throw Failure{ApplyFailure::kCredentials,
                     access_.token.file + ": more than one word; expected " + kToken};
     }
     if (!token.empty()) message.set(http::field::authorization, "Bearer " + token);
+    token_ = std::move(token);
     if (!request.content_type.empty()) {
       message.set(http::field::content_type, request.content_type);
       message.body() = request.body;
@@ -266,7 +283,7 @@ class HttpsClient::Impl {
       stream_ = std::make_unique<TlsStream>(io_, *context_);
       buffer_.clear();
       PrepareVerification();
-      const tcp::resolver::results_type endpoints = Resolve();
+      const tcp::resolver::results_type endpoints = Resolve(patience);
       beast::tcp_stream& lowest = beast::get_lowest_layer(*stream_);
       lowest.expires_after(patience);
       Await("connecting", [&](auto done) { lowest.async_connect(endpoints, done); });
@@ -291,8 +308,7 @@ class HttpsClient::Impl {
     }
   }
 
-  tcp::resolver::results_type Resolve() {
-    tcp::resolver::results_type endpoints;
+  tcp::resolver::results_type Resolve(Milliseconds patience) {
     ErrorCode error;
     const auto address = net::ip::make_address(access_.host, error);
     unsigned short port = 0;
@@ -301,15 +317,35 @@ class HttpsClient::Impl {
       return tcp::resolver::results_type::create(tcp::endpoint(address, port), access_.host,
                                                  access_.port);
     }
-    tcp::resolver resolver(io_);
-    Await("resolving", [&](auto done) {
-      resolver.async_resolve(access_.host, access_.port,
-                             [&endpoints, done](const ErrorCode& ended, auto found) {
-                               endpoints = std::move(found);
-                               done(ended);
-                             });
-    });
-    return endpoints;
+    // The C library's look-up can hang for minutes and cannot be stopped. So it has a
+    // thread that we need not wait for, and never a second one beside it.
+    if (lookup_ == nullptr) {
+      lookup_ = std::make_shared<Lookup>();
+      std::thread([lookup = lookup_, host = access_.host, service = access_.port] {
+        net::io_context io;
+        ErrorCode failed;
+        auto found = tcp::resolver(io).resolve(host, service, failed);
+        const std::lock_guard lock(lookup->mutex);
+        lookup->error = failed;
+        lookup->endpoints = std::move(found);
+        lookup->done = true;
+        lookup->changed.notify_all();
+      }).detach();
+    }
+    const std::shared_ptr<Lookup> lookup = lookup_;
+    std::unique_lock lock(lookup->mutex);
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (!lookup->done && !cancelled_ && std::chrono::steady_clock::now() < end) {
+      lookup->changed.wait_for(lock, kCancelDelay);
+    }
+    if (!lookup->done && !cancelled_)
+      throw Failure{ApplyFailure::kDns, "resolving: no answer in time"};
+    if (cancelled_) throw Failure{ApplyFailure::kNetwork, "cancelled"};
+    lookup_.reset();
+    if (lookup->error) {
+      throw Failure{ApplyFailure::kDns, "resolving: " + lookup->error.message()};
+    }
+    return lookup->endpoints;
   }
 
   // Failures here cost no more than patience.
@@ -328,10 +364,15 @@ class HttpsClient::Impl {
     Await("writing", [&](auto done) { http::async_write(*stream_, message, done); });
   }
 
-  static HttpResponse ToResponse(http::response<http::string_body>&& message) {
+  HttpResponse ToResponse(http::response<http::string_body>&& message) const {
     HttpResponse response;
     response.status = message.result_int();
     response.body = std::move(message.body());
+    // An error page may quote the request, and what it says goes into the log.
+    for (std::size_t at = 0;
+         !token_.empty() && (at = response.body.find(token_, at)) != std::string::npos;) {
+      response.body.replace(at, token_.size(), "TOKEN");
+    }
     const auto retry_after = message[http::field::retry_after];
     int seconds = 0;
     const char* const end = retry_after.data() + retry_after.size();
@@ -346,6 +387,8 @@ class HttpsClient::Impl {
   const std::string user_agent_;
   std::atomic<bool> cancelled_ = false;
   net::io_context io_{1};
+  std::shared_ptr<Lookup> lookup_;  // null: none under way
+  std::string token_;               // of the last request
   std::unique_ptr<ssl::context> context_;
   std::unique_ptr<TlsStream> stream_;  // null: no connection
   beast::flat_buffer buffer_{kMaxAnswerBytes};

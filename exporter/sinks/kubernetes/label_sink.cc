@@ -23,6 +23,7 @@ constexpr Seconds kFirstBackoff{0.8};
 constexpr Seconds kMostBackoff{30};
 constexpr Seconds kLeastBackoff{0.1};
 constexpr Seconds kAdministratorPause{300};  // until somebody has granted a right
+constexpr int kMostHopefulRefusals = 5;
 constexpr Seconds kMostRetryAfter{3600};
 constexpr double kJitter = 0.2;
 constexpr std::size_t kShares = 1000;  // of the start's jitter
@@ -45,14 +46,23 @@ bool NeedsAdministrator(ApplyFailure failure) {
 class Backoff {
  public:
   Seconds After(ApplyFailure failure, std::optional<std::chrono::seconds> retry_after) {
-    if (retry_after) {
+    const bool was_well = std::exchange(well_, false);
+    refusals_ = NeedsAdministrator(failure) ? refusals_ + 1 : 0;
+    if (retry_after && retry_after->count() > 0) {
       return std::min<Seconds>(*retry_after, kMostRetryAfter) * (1 + kJitter * Fraction());
     }
-    if (NeedsAdministrator(failure)) return Spread(kAdministratorPause);
+    // A server that has just started, or a role that is just being made, refuses what
+    // it will grant in a moment.
+    if (was_well && refusals_ > 0) refusals_ = kMostHopefulRefusals + 1;
+    if (refusals_ > kMostHopefulRefusals) return Spread(kAdministratorPause);
     const Seconds most = std::exchange(next_, std::min(next_ * 2, kMostBackoff));
     return std::max(kLeastBackoff, most * Fraction());
   }
-  void Reset() { next_ = kFirstBackoff; }
+  void Reset() {
+    next_ = kFirstBackoff;
+    well_ = true;
+    refusals_ = 0;
+  }
 
   // The interval, give or take kJitter of it.
   Seconds Spread(Seconds interval) { return interval * (1 - kJitter + 2 * kJitter * Fraction()); }
@@ -62,19 +72,20 @@ class Backoff {
  private:
   std::mt19937 random_{std::random_device{}()};
   Seconds next_ = kFirstBackoff;
+  bool well_ = false;  // the last attempt succeeded
+  int refusals_ = 0;   // in a row
 };
 
-// Says each fault once, as long as it stands.
+// Says a fault once for each reason, as long as it stands.
 class FaultLog {
  public:
   FaultLog(const Log& log, const char* fault, const char* mended)
       : log_(log), fault_(fault), mended_(mended) {}
 
   void Failed(ApplyFailure failure, const std::string& error, Seconds pause) {
-    const std::string_view reason = kApplyFailures[static_cast<std::size_t>(failure)];
-    if (standing_.size() >= kMostFaults || !standing_.insert(error).second) return;
+    if (!standing_.insert(failure).second) return;
     log_.Write(LogLevel::kWarn, fault_,
-               {{"reason", reason},
+               {{"reason", kApplyFailures[static_cast<std::size_t>(failure)]},
                 {"error", error},
                 {"retry_seconds", std::to_string(std::lround(pause.count()))}});
   }
@@ -84,11 +95,10 @@ class FaultLog {
   }
 
  private:
-  static constexpr std::size_t kMostFaults = 20;
   const Log& log_;
   const char* const fault_;
   const char* const mended_;
-  std::set<std::string> standing_;
+  std::set<ApplyFailure> standing_;
 };
 
 // One attempt after another, with what comes of each: pauses, counts, log lines.
@@ -146,9 +156,7 @@ class Labeller {
 
   Attempt Finish(const Outcome& outcome) {
     client_.Close();
-    for (const std::string& news : outcome.news) {
-      log_.Write(LogLevel::kWarn, "The Node's labels are also set by others", {{"news", news}});
-    }
+    for (const std::string& news : outcome.news) log_.Write(LogLevel::kWarn, news);
     if (!outcome.failure) {
       backoff_.Reset();
       faults_.Succeeded();
@@ -231,7 +239,7 @@ class ThreadedSink final : public LabelSink {
       const Clock::time_point now = Clock::now();
       if (now >= due || (seen && now >= not_before)) {
         const Labeller::Attempt attempt = labeller_.Apply(wanted, std::move(seen));
-        if (attempt.failure) labeller_.LogRetry(attempt);
+        if (attempt.failure && !IsStopping()) labeller_.LogRetry(attempt);
         due = Clock::now() + ToTicks(attempt.pause);
         // A Node that is not there yet costs nothing to look at when it comes.
         const bool wait = attempt.failure && *attempt.failure != ApplyFailure::kNotFound;
@@ -239,6 +247,11 @@ class ThreadedSink final : public LabelSink {
       }
       on_report_(labeller_.Report(wanted));
     }
+  }
+
+  bool IsStopping() {
+    const std::lock_guard lock(mutex_);
+    return stopping_;
   }
 
   // Has the server tell of changes. Where it cannot be had, Apply() looks regularly.
@@ -252,27 +265,27 @@ class ThreadedSink final : public LabelSink {
         std::unique_lock lock(mutex_);
         if (wake_.wait_until(lock, due, [this] { return stopping_; })) return;
       }
-      bool heard = false;
-      std::string error;
-      const HttpResponse response = WatchOnce(backoff.Fraction(), &heard, &error);
+      const Watched watched = WatchOnce(backoff.Fraction(), &faults);
+      if (IsStopping()) return;
       Seconds pause = backoff.Spread(kWatchPause);
-      if (heard && error.empty()) {
-        backoff.Reset();
-        faults.Succeeded();
-      } else if (response.status == 200) {
-        pause = std::max(pause, backoff.After(ApplyFailure::kServerError, {}));
-        faults.Failed(ApplyFailure::kServerError, error, pause);
+      if (watched.failure) {
+        pause = std::max(pause, backoff.After(*watched.failure, watched.retry_after));
+        faults.Failed(*watched.failure, watched.error, pause);
       } else {
-        const ApplyFailure failure = FailureOf(response);
-        pause = std::max(pause, backoff.After(failure, response.retry_after));
-        faults.Failed(failure, ErrorOf(response), pause);
+        backoff.Reset();
       }
       due = Clock::now() + ToTicks(pause);
     }
   }
 
-  // Sets *heard once the server has told something, *error if it was that it cannot go on.
-  HttpResponse WatchOnce(double fraction, bool* heard, std::string* error) {
+  // How a watch ended; without a failure the server only wanted another one.
+  struct Watched {
+    std::optional<ApplyFailure> failure;
+    std::string error;
+    std::optional<std::chrono::seconds> retry_after;
+  };
+
+  Watched WatchOnce(double fraction, FaultLog* faults) {
     const int seconds =
         kLeastWatchSeconds + static_cast<int>(fraction * (kMostWatchSeconds - kLeastWatchSeconds));
     HttpRequest request;
@@ -282,12 +295,19 @@ class ThreadedSink final : public LabelSink {
                      std::string("&fieldSelector=metadata.name%3D") + settings_.node.node +
                      "&timeoutSeconds=" + std::to_string(seconds);
     request.accept = kAcceptMetadata;
-    return watch_client_.Stream(request, kPatience, std::chrono::seconds(seconds) + kWatchGrace,
-                                [&](std::string_view line) {
-                                  *error = TakeEvent(line);
-                                  *heard |= error->empty();
-                                  return error->empty();
-                                });
+    std::string error = "the stream ended before its first event";
+    const HttpResponse response =
+        watch_client_.Stream(request, kPatience, std::chrono::seconds(seconds) + kWatchGrace,
+                             [&](std::string_view line) {
+                               error = TakeEvent(line);
+                               if (error.empty()) faults->Succeeded();
+                               return error.empty();
+                             });
+    if (response.status != 200) {
+      return {FailureOf(response), ErrorOf(response), response.retry_after};
+    }
+    if (!error.empty()) return {ApplyFailure::kServerError, error, {}};
+    return {};
   }
 
   // Why the stream cannot go on; empty if it can.

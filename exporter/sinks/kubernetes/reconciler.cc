@@ -86,8 +86,10 @@ Outcome Reconciler::Reconcile(const WantedLabels& wanted, const Send& send, Cloc
     const Plan plan = MakePlan(wanted, *node_, now);
     if (!plan.changes.empty() && !std::exchange(exact, true)) continue;
     Next next = plan.changes.empty() ? Next::kDone : Apply(plan, send, now, &outcome);
-    if (next == Next::kDone) next = Adopt(wanted, plan, send, &outcome);
-    if (next == Next::kDone) settled_ = plan.labels;
+    if (next == Next::kDone) {
+      settled_ = plan.labels;
+      next = Adopt(wanted, plan, send, &outcome);
+    }
     if (next != Next::kAgain) return outcome;
     exact = true;
   }
@@ -121,8 +123,8 @@ SinkReport Reconciler::Report(const WantedLabels& wanted) const {
   for (const Label& label : wanted.labels) {
     const bool applied = node_ && Find(node_->labels, label.key) == label.value;
     report.labels.push_back({label.key, applied});
+    if (left_.contains(label.key)) ++report.yielded;
   }
-  report.yielded = left_.size();
   return report;
 }
 
@@ -140,9 +142,12 @@ Reconciler::Plan Reconciler::MakePlan(const WantedLabels& wanted, const NodeMeta
 
 void Reconciler::PlanWanted(const Label& label, bool may_remove, const NodeMetadata& node,
                             Clock::time_point now, Plan* plan) {
-  if (Find(refused_, label.key) == label.value) return;
   const std::optional<std::string> value = Find(node.labels, label.key);
   const bool owned = value && node.owned.contains(label.key);
+  if (Find(refused_, label.key) == label.value) {
+    if (owned && !may_remove) plan->labels[label.key] = *value;
+    return;
+  }
   if (owned && (*value == label.value || (!may_remove && IsMore(*value, label.value)))) {
     left_.erase(label.key);
     plan->labels[label.key] = *value;
@@ -150,7 +155,7 @@ void Reconciler::PlanWanted(const Label& label, bool may_remove, const NodeMetad
   }
   const bool left = left_.contains(label.key);
   const bool was_right = settled_ && Find(*settled_, label.key) == label.value;
-  const bool others = value && *value != label.value && !owned;
+  const bool others = value && *value != label.value && (!owned || node.shared.contains(label.key));
   if ((left || was_right) &&
       (!HasBudget(label.key, now) || (left && others && !settings_.force_conflicts))) {
     left_.insert(label.key);
@@ -231,7 +236,7 @@ Reconciler::Next Reconciler::Adopt(const WantedLabels& wanted, const Plan& plan,
   for (const auto& [key, value] : node_->labels) {
     if (IsOurs(key) && !wanted_.contains(key) && !plan.labels.contains(key)) keys.push_back(key);
   }
-  if (auto body = AdoptionBody(*node_, settings_.prefix, keys)) {
+  if (auto body = AdoptionBody(*node_, settings_.prefix, keys, left_)) {
     const Next next = Patch(kMergeType, std::move(*body), /*force=*/false, send, outcome);
     if (next != Next::kDone) return next;
     Tell("adopted what others had written under " + settings_.prefix + "/, and removed " +
@@ -287,7 +292,8 @@ Reconciler::Next Reconciler::AfterRefusal(const HttpResponse& response, Outcome*
             cause.find('"' + value + '"') == std::string::npos) {
           continue;
         }
-        refused |= std::exchange(refused_[key], value) != value;
+        refused = true;
+        if (std::exchange(refused_[key], value) == value) continue;  // it is said several times
         ++report_.failures[static_cast<std::size_t>(ApplyFailure::kInvalid)];
         Tell("label " + key + " is refused: " + cause + "; leaving it out", outcome);
       }

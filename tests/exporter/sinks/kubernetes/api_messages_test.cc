@@ -39,7 +39,15 @@ NodeMetadata Node() {
                      {"beta.devicetree.org/acme-npu", "0"},
                      {"beta.devicetree.org/acme-two", "7"},
                      {"kubernetes.io/os", "linux"}},
-          .owned = {"beta.devicetree.org/acme-board"}};
+          .owned = {"beta.devicetree.org/acme-board"},
+          .shared = {"beta.devicetree.org/acme-npu", "beta.devicetree.org/acme-two"}};
+}
+
+// Without who else holds what, which is JSON.
+std::optional<NodeMetadata> Read(std::string_view json) {
+  std::optional<NodeMetadata> node = ParseNode(json);
+  if (node) node->managed_fields.clear();
+  return node;
 }
 
 // A Node with this beside its name, uid and resourceVersion.
@@ -64,19 +72,19 @@ std::string Repeated(std::string_view text, std::size_t times) {
 std::string DeepArrays() { return Repeated("[", 100'000) + Repeated("]", 100'000); }
 std::string DeepObjects() { return Repeated(R"({"metadata":)", 100'000) + Repeated("}", 100'000); }
 
-TEST(ParseNode, ReadsTheMetadataOfANode) { EXPECT_EQ(ParseNode(kNode), Node()); }
+TEST(ParseNode, ReadsTheMetadataOfANode) { EXPECT_EQ(Read(kNode), Node()); }
 
 TEST(ParseNode, ReadsAWholeNodeToo) {
   // A server, or a proxy before it, may not know partial metadata.
   std::string whole(kNode);
   whole.pop_back();
   whole += R"(,"spec":{"unschedulable":true},"status":{"labels":{"a/b":"c"},"conditions":[]}})";
-  EXPECT_EQ(ParseNode(whole), Node());
+  EXPECT_EQ(Read(whole), Node());
 }
 
 TEST(ParseNode, ReadsANodeWithoutLabels) {
-  const auto node = ParseNode(R"({"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1",)"
-                              R"("metadata":{"name":"a","uid":"u","resourceVersion":"1"}})");
+  const auto node = Read(R"({"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1",)"
+                         R"("metadata":{"name":"a","uid":"u","resourceVersion":"1"}})");
   EXPECT_EQ(node, (NodeMetadata{.name = "a", .uid = "u", .resource_version = "1"}));
 }
 
@@ -88,15 +96,17 @@ TEST(ParseNode, NeedsNameUidAndResourceVersion) {
 }
 
 TEST(ParseNode, OursIsWhatOurManagerHoldsByApply) {
-  EXPECT_THAT(ParseNode(NodeWith(Entry("devicetree-exporter", "Apply")))->owned,
-              ElementsAre("a/b"));
-  // Dropping it from an apply would not remove it.
-  EXPECT_THAT(ParseNode(NodeWith(Entry("devicetree-exporter", "Update")))->owned, IsEmpty());
-  EXPECT_THAT(ParseNode(NodeWith(Entry("devicetree-exporter2", "Apply")))->owned, IsEmpty());
-  EXPECT_THAT(
-      ParseNode(NodeWith(Entry("devicetree-exporter", "Apply", R"(,"subresource":"status")")))
-          ->owned,
-      IsEmpty());
+  const auto ours = ParseNode(NodeWith(Entry("devicetree-exporter", "Apply")));
+  EXPECT_THAT(ours->owned, ElementsAre("a/b"));
+  EXPECT_THAT(ours->shared, IsEmpty());
+  // What stands in none of our applies does not go with the next.
+  for (const std::string& entry :
+       {Entry("devicetree-exporter", "Update"), Entry("devicetree-exporter2", "Apply"),
+        Entry("devicetree-exporter", "Apply", R"(,"subresource":"status")")}) {
+    const auto others = ParseNode(NodeWith(entry));
+    EXPECT_THAT(others->owned, IsEmpty()) << entry;
+    EXPECT_THAT(others->shared, ElementsAre("a/b")) << entry;
+  }
 }
 
 TEST(ParseNode, IsNoneOfWhatIsNoObject) {
@@ -127,7 +137,7 @@ TEST(ParseNode, LeavesOutWhatIsOfAnotherType) {
         R"("managedFields":[{"manager":"devicetree-exporter","operation":"Apply","fieldsV1":[]}])",
         R"("managedFields":[{"manager":"devicetree-exporter","operation":"Apply",)"
         R"("fieldsV1":{"f:metadata":{"f:labels":["f:a/b"]}}}])"}) {
-    EXPECT_EQ(ParseNode(NodeWith(members)), bare) << members;
+    EXPECT_EQ(Read(NodeWith(members)), bare) << members;
   }
   for (const char* name : {"1", "null", "{}", "[\"a\"]"}) {
     const std::string number =
@@ -336,13 +346,72 @@ TEST(RemovalBody, SetsTheKeysToNull) {
             R"({"metadata":{"labels":{"b.org/x":null,"b.org/y":null},"uid":"u-1"}})");
 }
 
+TEST(AdoptionBody, LeavesWhatIsUnderThePrefixToOurApplyAlone) {
+  const NodeMetadata node = ParseNode(kNode).value();
+  EXPECT_EQ(AdoptionBody(node, "beta.devicetree.org", {"beta.devicetree.org/acme-two"}),
+            R"({"metadata":{"labels":{"beta.devicetree.org/acme-two":null},"managedFields":[{)"
+            R"("apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{)"
+            R"("f:beta.devicetree.org/acme-board":{}}}},"manager":"devicetree-exporter",)"
+            R"("operation":"Apply","time":"2026-11-24T02:21:06Z"}],"resourceVersion":"204",)"
+            R"("uid":"9b833533-4cff-47bd-94ee-08df0d4c3cb5"}})");
+}
+
+TEST(AdoptionBody, LeavesAllElseToWhoHoldsIt) {
+  const NodeMetadata node =
+      ParseNode(
+          NodeWith(
+              R"("managedFields":[{"manager":"kubelet","operation":"Update","subresource":"status",)"
+              R"("fieldsV1":{"f:status":{"f:images":{}}}},{"manager":"a","operation":"Update","fieldsV1":{)"
+              R"("f:metadata":{"f:annotations":{"f:b.org/x":{}},"f:labels":{".":{},"f:b.org/x":{},)"
+              R"("f:b.orgy/x":{},"f:c":{}}},"f:spec":{"f:taints":{}}}},{"manager":"b","operation":"Update",)"
+              R"("fieldsV1":{"f:metadata":{"f:annotations":{},"f:labels":{".":{},"f:b.org/x":{}}}}}])"))
+          .value();
+  EXPECT_EQ(
+      AdoptionBody(node, "b.org", {}),
+      R"({"metadata":{"managedFields":[{"fieldsV1":{"f:status":{"f:images":{}}},)"
+      R"("manager":"kubelet","operation":"Update","subresource":"status"},{"fieldsV1":{)"
+      R"("f:metadata":{"f:annotations":{"f:b.org/x":{}},"f:labels":{".":{},"f:b.orgy/x":{},)"
+      R"("f:c":{}}},"f:spec":{"f:taints":{}}},"manager":"a","operation":"Update"},{"fieldsV1":{)"
+      R"("f:metadata":{"f:annotations":{}}},"manager":"b","operation":"Update"}],)"
+      R"("resourceVersion":"1","uid":"u"}})");
+}
+
+TEST(AdoptionBody, LeavesWhatIsYieldedToWhoHoldsIt) {
+  const NodeMetadata node = ParseNode(NodeWith(Entry("kubectl-label", "Update"))).value();
+  EXPECT_EQ(AdoptionBody(node, "a", {}, {"a/b"}), std::nullopt);
+  EXPECT_EQ(AdoptionBody(node, "a", {"a/c"}, {"a/b"}),
+            R"({"metadata":{"labels":{"a/c":null},"managedFields":[{"fieldsV1":{"f:metadata":{)"
+            R"("f:labels":{".":{},"f:a/b":{}}}},"manager":"kubectl-label","operation":"Update"}],)"
+            R"("resourceVersion":"1","uid":"u"}})");
+}
+
+TEST(AdoptionBody, IsNoneWhereNothingIsToBeDone) {
+  const NodeMetadata ours = ParseNode(NodeWith(Entry("devicetree-exporter", "Apply"))).value();
+  EXPECT_EQ(AdoptionBody(ours, "a", {}), std::nullopt);
+  const NodeMetadata others = ParseNode(NodeWith(Entry("kubectl", "Update"))).value();
+  EXPECT_EQ(AdoptionBody(others, "b", {}), std::nullopt);
+  EXPECT_NE(AdoptionBody(others, "a", {}), std::nullopt);
+}
+
+TEST(AdoptionBody, TakesWhateverAServerSaysOfOwners) {
+  for (const char* managed_fields :
+       {"null", "7", "\"x\"", "{}", "[]", "[null]", "[[]]", "[7,\"x\"]", R"([{"fieldsV1":7}])",
+        R"([{"fieldsV1":{"f:metadata":[]}}])", R"([{"fieldsV1":{"f:metadata":{"f:labels":7}}}])",
+        R"({"a":{"fieldsV1":{"f:metadata":{"f:labels":{"f:a/b":{}}}}}})"}) {
+    const auto node = ParseNode(NodeWith(R"("managedFields":)" + std::string(managed_fields)));
+    ASSERT_TRUE(node) << managed_fields;
+    AdoptionBody(*node, "a", {});
+    EXPECT_TRUE(AdoptionBody(*node, "a", {"a/b"})) << managed_fields;
+  }
+}
+
 TEST(ParseWatchEvent, OfAChangeHasTheNode) {
   for (const char* type : {"ADDED", "MODIFIED"}) {
     const auto event = ParseWatchEvent(R"({"type":")" + std::string(type) + R"(","object":)" +
                                        std::string(kNode) + "}\n");
     ASSERT_TRUE(event) << type;
     EXPECT_EQ(event->type, WatchEvent::Type::kChanged);
-    EXPECT_EQ(event->node, Node());
+    EXPECT_EQ(event->node, ParseNode(kNode));
   }
 }
 

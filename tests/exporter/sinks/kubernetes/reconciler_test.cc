@@ -194,6 +194,12 @@ class ApiServer {
     }
     return all;
   }
+  // Of these, the patches.
+  std::vector<std::string> TakePatches() {
+    std::vector<std::string> all = TakeRequests();
+    std::erase(all, "get");
+    return all;
+  }
   const HttpRequest& last_request() const { return requests_.back(); }
   std::size_t request_count() const { return requests_.size(); }
   // The Node as the last answer showed it; none if that was no Node.
@@ -235,9 +241,17 @@ class ApiServer {
     ASSERT_TRUE(body.is_object()) << request.body;
     Keys members;
     for (const auto& [name, value] : body["metadata"].items()) members.insert(name);
-    ASSERT_EQ(members, is_apply ? Keys({"labels", "name", "uid"}) : Keys({"labels", "uid"}));
     ASSERT_FALSE(body["metadata"]["uid"].get<std::string>().empty());
-    ASSERT_EQ(body.size(), is_apply ? 3U : 1U) << request.body;
+    if (is_apply) {
+      ASSERT_EQ(members, Keys({"labels", "name", "uid"}));
+      ASSERT_EQ(body.size(), 3U) << request.body;
+      return;
+    }
+    // A version is needed where the owners are written anew, and nowhere else.
+    ASSERT_EQ(members.erase("managedFields"), members.erase("resourceVersion"));
+    members.insert("labels");
+    ASSERT_EQ(members, Keys({"labels", "uid"}));
+    ASSERT_EQ(body.size(), 1U) << request.body;
   }
 
   HttpResponse AnswerPatch(const HttpRequest& request, const Json& metadata) {
@@ -255,13 +269,29 @@ class ApiServer {
                           {"field", "metadata.uid"}};
       return Refusal(422, "Invalid", "metadata.uid: field is immutable", {cause, cause});
     }
-    if (!is_apply) {
-      for (const auto& [key, value] : metadata["labels"].items()) {
-        EXPECT_TRUE(value.is_null()) << "a merge patch is for removal only";
-        Unlabel(key);
-      }
-      return Show(node_);
+    return is_apply ? AnswerApply(request, metadata) : AnswerMerge(metadata);
+  }
+
+  HttpResponse AnswerMerge(const Json& metadata) {
+    if (metadata.contains("resourceVersion") &&
+        metadata["resourceVersion"] != std::to_string(node_->version)) {
+      return Refusal(409, "Conflict",
+                     "Operation cannot be fulfilled on nodes \"edge-1\": the object has been "
+                     "modified; please apply your changes to the latest version and try again");
     }
+    const Json labels = metadata.value("labels", Json::object());
+    Change([&](Node* node) {
+      if (metadata.contains("managedFields")) node->owners = ToOwners(metadata["managedFields"]);
+      for (const auto& [key, value] : labels.items()) {
+        EXPECT_TRUE(value.is_null()) << "a merge patch is for removal only";
+        node->labels.erase(key);
+        Disown(key, node);
+      }
+    });
+    return Show(node_);
+  }
+
+  HttpResponse AnswerApply(const HttpRequest& request, const Json& metadata) {
     const auto labels = metadata["labels"].get<LabelMap>();
     Json invalid = Json::array();
     for (const auto& [key, value] : labels) {
@@ -288,6 +318,17 @@ class ApiServer {
     }
     if (force || causes.empty()) return Show(node_);
     return Refusal(409, "Conflict", "Apply failed with conflicts", causes);
+  }
+
+  static std::map<Owner, Keys> ToOwners(const Json& managed_fields) {
+    std::map<Owner, Keys> owners;
+    for (const Json& entry : managed_fields) {
+      const Owner owner{entry.at("manager"), entry.at("operation") == "Apply"};
+      for (const auto& [field, value] : entry["fieldsV1"]["f:metadata"]["f:labels"].items()) {
+        if (field != ".") owners[owner].insert(field.substr(2));
+      }
+    }
+    return owners;
   }
 
   HttpResponse Show(const std::optional<Node>& node) {
@@ -422,7 +463,7 @@ const HttpResponse kNoNetwork{
 TEST(Reconciler, SetsWhatIsMissing) {
   World world;
   EXPECT_EQ(world.Reconcile({{kBoard, "1"}, {kNpu, "1"}}).failure, std::nullopt);
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply"));
   EXPECT_EQ(world.server.labels(),
             (LabelMap{{kBoard, "1"}, {kNpu, "1"}, {"kubernetes.io/os", "linux"}}));
   EXPECT_EQ(world.reconciler.applies(), 1U);
@@ -474,7 +515,7 @@ TEST(Reconciler, RemovesWhatIsNoLongerWanted) {
   world.Reconcile({{kNpu, "1"}, {kBoard, "1"}});
   world.server.TakeRequests();
   world.Reconcile({{kBoard, "1"}});
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply"));
   EXPECT_EQ(world.server.labels(), (LabelMap{{kBoard, "1"}, {"kubernetes.io/os", "linux"}}));
   world.Reconcile({});
   EXPECT_EQ(world.server.labels(), (LabelMap{{"kubernetes.io/os", "linux"}}));
@@ -540,7 +581,7 @@ TEST(Reconciler, TakesWhatAWatchShowsForARead) {
   EXPECT_THAT(world.server.TakeRequests(), IsEmpty());
   world.server.Unlabel(kNpu);
   world.Reconcile({{kNpu, "1"}}, true, world.server.seen());
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("apply"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply"));
   EXPECT_TRUE(world.server.node()->Holds(kNpu, "1"));
 }
 
@@ -724,7 +765,7 @@ TEST(Reconciler, EndsTheAttemptWhereAnApplyFails) {
     EXPECT_EQ(outcome.failure, c.failure) << c.error;
     EXPECT_EQ(outcome.error, c.error);
     EXPECT_EQ(outcome.retry_after, c.response.retry_after);
-    EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply")) << c.error;
+    EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply")) << c.error;
     EXPECT_EQ(world.reconciler.applies(), 0U);
     // The next attempt starts anew, and nothing is left out for it.
     EXPECT_EQ(world.Reconcile({{kNpu, "1"}}).failure, std::nullopt);
@@ -745,7 +786,7 @@ TEST(Reconciler, NeverCreatesANodeThatGoesWhileItIsLabelled) {
   World world;
   world.server.before_patch = [&] { world.server.Delete(); };
   EXPECT_EQ(world.Reconcile({{kNpu, "1"}}).failure, ApplyFailure::kNotFound);
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply", "get"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply"));
   EXPECT_EQ(world.server.node(), std::nullopt);
 }
 
@@ -758,7 +799,7 @@ TEST(Reconciler, LabelsTheNodeThatWasCreatedAnewMeanwhile) {
     world.server.Create();
   };
   EXPECT_EQ(world.Reconcile({{kNpu, "1"}}).failure, std::nullopt);
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply", "get", "apply"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply", "apply"));
   EXPECT_TRUE(world.server.node()->Holds(kNpu, "1"));
 }
 
@@ -768,7 +809,7 @@ TEST(Reconciler, GivesUpAfterFiveRounds) {
   const Outcome outcome = world.Reconcile({{kNpu, "1"}});
   EXPECT_EQ(outcome.failure, ApplyFailure::kConflict);
   EXPECT_EQ(outcome.error, "the Node changed during each of 5 attempts");
-  EXPECT_THAT(world.server.TakeRequests(), SizeIs(10));
+  EXPECT_LE(world.server.TakeRequests().size(), 10U);
 }
 
 TEST(Reconciler, GivesUpOnAConflictThatForceDoesNotEnd) {
@@ -780,7 +821,7 @@ TEST(Reconciler, GivesUpOnAConflictThatForceDoesNotEnd) {
               R"("field":".metadata.labels.beta.devicetree.org/acme-npu"}]}})"};
   world.server.Script("PATCH", std::vector<HttpResponse>(20, conflict));
   EXPECT_EQ(world.Reconcile({{kNpu, "1"}}).failure, ApplyFailure::kConflict);
-  EXPECT_THAT(world.server.TakeRequests(), SizeIs(10));
+  EXPECT_LE(world.server.TakeRequests().size(), 10U);
 }
 
 // --- Labels that the server calls invalid -----------------------------------------
@@ -789,7 +830,7 @@ TEST(Reconciler, LeavesOutALabelThatIsRefusedAndAppliesTheRest) {
   World world;
   const Outcome outcome = world.Reconcile({{kBoard, "1"}, {kNpu, "not valid"}, {kGpu, "1"}});
   EXPECT_EQ(outcome.failure, std::nullopt);
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply", "get", "apply"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply", "apply"));
   EXPECT_EQ(world.server.labels(),
             (LabelMap{{kBoard, "1"}, {kGpu, "1"}, {"kubernetes.io/os", "linux"}}));
   EXPECT_THAT(world.Applied(), ElementsAre(true, false, true));
@@ -857,7 +898,7 @@ TEST(Reconciler, TakesALabelThatAnotherHoldsWithAnotherValue) {
   world.server.Label(kNpu, "0");
   const Outcome outcome = world.Reconcile({{kBoard, "1"}, {kNpu, "1"}});
   EXPECT_EQ(outcome.failure, std::nullopt);
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply", "get", "apply force"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply", "apply force"));
   EXPECT_TRUE(world.server.node()->Holds(kNpu, "1"));
   EXPECT_THAT(outcome.news,
               ElementsAre(HasSubstr("beta.devicetree.org/acme-npu: \"kubectl-label\" holds it")));
@@ -879,7 +920,7 @@ TEST(Reconciler, LeavesAConflictWhereItIsToYield) {
   World world(kYield);
   world.server.Label(kNpu, "0");
   EXPECT_EQ(world.Reconcile({{kBoard, "1"}, {kNpu, "1"}}).failure, std::nullopt);
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply", "get", "apply"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply", "apply"));
   EXPECT_TRUE(world.server.node()->Holds(kNpu, "0"));
   EXPECT_TRUE(world.server.node()->Holds(kBoard, "1"));
   EXPECT_EQ(world.Report().yielded, 1U);
@@ -1060,6 +1101,24 @@ TEST(Reconciler, AFailedRepairDoesNotCount) {
   EXPECT_EQ(world.Report().repairs, 1U);
 }
 
+TEST(Reconciler, AFailedAttemptDoesNotEndYielding) {
+  World world;
+  const Labels wanted = {{kNpu, "1"}, {kBoard, "1"}};
+  world.Reconcile(wanted);
+  for (int i = 0; i < 4; ++i) {
+    world.server.Unlabel(kNpu);
+    world.Reconcile(wanted);
+  }
+  ASSERT_EQ(world.Report().yielded, 1U);
+  world.server.Apply(kFieldManager, {{kNpu, "1"}}, false);  // by another exporter
+  world.server.Script("PATCH", {kNoNetwork});
+  world.Reconcile(wanted);
+  world.server.Unlabel(kNpu);
+  world.Reconcile(wanted);
+  EXPECT_FALSE(world.server.node()->Holds(kNpu, "1"));
+  EXPECT_TRUE(world.server.node()->Holds(kBoard, "1"));
+}
+
 TEST(Reconciler, OwnChangesDoNotCount) {
   // Hardware that comes and goes, or is counted anew.
   World world;
@@ -1162,8 +1221,15 @@ TEST(Reconciler, KeepsAndAddsButDoesNotRemoveWhileLabelsMayNotGo) {
   EXPECT_EQ(world.Report().repairs, 0U);
 }
 
-TEST(Reconciler, ChangesNoValueWhileLabelsMayNotGo) {
-  // A count that falls is a removal too.
+TEST(Reconciler, RaisesACountWhileLabelsMayNotGo) {
+  World world;
+  world.server.Apply(kFieldManager, {{kNpu, "9"}, {kGpu, "x"}}, false);
+  world.Reconcile({{kNpu, "10"}, {kGpu, "1"}}, /*may_remove=*/false);
+  EXPECT_TRUE(world.server.node()->Holds(kNpu, "10"));
+  EXPECT_TRUE(world.server.node()->Holds(kGpu, "1"));  // no count: other words for the same
+}
+
+TEST(Reconciler, LowersNoCountWhileLabelsMayNotGo) {
   World world;
   world.server.Apply(kFieldManager, {{kNpu, "4"}}, false);
   EXPECT_EQ(world.Reconcile({{kNpu, "3"}}, /*may_remove=*/false).failure, std::nullopt);
@@ -1198,9 +1264,55 @@ TEST(Reconciler, AdoptsByRemovingWhatOthersLeftUnderThePrefix) {
   const Outcome outcome = world.Reconcile({{kNpu, "1"}});
   EXPECT_EQ(outcome.failure, std::nullopt);
   EXPECT_THAT(outcome.news, SizeIs(1));
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "apply", "merge"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply", "merge"));
   EXPECT_EQ(world.server.labels(),
             (LabelMap{{kNpu, "1"}, {kOutside, "a"}, {kAlike, "1"}, {"kubernetes.io/os", "linux"}}));
+}
+
+TEST(Reconciler, AdoptsByTakingTheOwnershipUnderThePrefix) {
+  World world(kAdopt);
+  world.server.Write("k8s-dt-node-labeller", {{kNpu, "1"}, {kOutside, "a"}});
+  world.server.Apply("other-applier", {{kNpu, "1"}, {kAlike, "1"}}, false);
+  world.Reconcile({{kNpu, "1"}});
+  const Node& node = *world.server.node();
+  EXPECT_EQ(node.owners, (std::map<Owner, Keys>{{kUs, {kNpu}},
+                                                {{"k8s-dt-node-labeller", false}, {kOutside}},
+                                                {{"kubelet", false}, {"kubernetes.io/os"}},
+                                                {{"other-applier", true}, {kAlike}}}));
+}
+
+TEST(Reconciler, AdoptsTheNodeAsItWasSeenOrLooksAgain) {
+  World world(kAdopt);
+  world.server.Label(kGpu, "1");
+  int patches = 0;
+  world.server.before_patch = [&] {
+    if (++patches == 2) world.server.Label(kOutside, "b");  // before the merge patch
+  };
+  EXPECT_EQ(world.Reconcile({{kNpu, "1"}}).failure, std::nullopt);
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("apply", "merge", "merge"));
+  EXPECT_EQ(world.server.labels(),
+            (LabelMap{{kNpu, "1"}, {kOutside, "b"}, {"kubernetes.io/os", "linux"}}));
+}
+
+TEST(Reconciler, DoesNotAdoptWhatItYields) {
+  Reconciler::Settings settings = kAdopt;
+  settings.force_conflicts = false;
+  World world(settings);
+  world.server.Label(kNpu, "0");
+  world.Reconcile({{kNpu, "1"}});
+  EXPECT_TRUE(world.server.node()->Holds(kNpu, "0"));
+  EXPECT_TRUE(world.server.node()->Owns({"kubectl-label", false}, kNpu));
+  Reconciler restarted(World::WithNames(settings));
+  restarted.Reconcile({{{kNpu, "1"}}}, world.send(), world.now);
+  EXPECT_TRUE(world.server.node()->Holds(kNpu, "0"));
+}
+
+TEST(Reconciler, DoesNotAdoptALabelThatIsRefused) {
+  World world(kAdopt);
+  world.server.Label(kNpu, "0");
+  world.Reconcile({{kBoard, "1"}, {kNpu, "not valid"}});
+  EXPECT_TRUE(world.server.node()->Holds(kNpu, "0"));
+  EXPECT_TRUE(world.server.node()->Owns({"kubectl-label", false}, kNpu));
 }
 
 TEST(Reconciler, AdoptsALabelOfAnotherWithAnotherValue) {
@@ -1278,7 +1390,7 @@ TEST(Reconciler, CleansUpAllUnderThePrefixWhoeverSetIt) {
   EXPECT_EQ(outcome.failure, std::nullopt);
   EXPECT_EQ(world.server.labels(),
             (LabelMap{{kOutside, "a"}, {kAlike, "1"}, {"kubernetes.io/os", "linux"}}));
-  EXPECT_THAT(world.server.TakeRequests(), ElementsAre("get", "merge", "get"));
+  EXPECT_THAT(world.server.TakePatches(), ElementsAre("merge"));
 }
 
 TEST(Reconciler, CleansUpANodeThatIsCleanByLookingAtIt) {
@@ -1318,7 +1430,7 @@ TEST(Reconciler, DoesNotCallANodeCleanWhoseLabelsComeBack) {
   const Outcome outcome = world.reconciler.CleanUp(send);
   EXPECT_EQ(outcome.failure, ApplyFailure::kConflict);
   EXPECT_EQ(outcome.error, "labels under beta.devicetree.org/ come back as they are removed");
-  EXPECT_THAT(world.server.TakeRequests(), SizeIs(10));
+  EXPECT_LE(world.server.TakeRequests().size(), 10U);
 }
 
 TEST(Reconciler, SaysWhyANodeIsNotClean) {
@@ -1454,6 +1566,7 @@ class Chaos {
     wanted_.may_remove = false;
     settled_.reset();
     repairs_.clear();
+    adopted_.clear();
   }
 
   void Recreate() {
@@ -1512,7 +1625,14 @@ class Chaos {
         wanted_, [&](const HttpRequest& request) { return Answer(request, quiet); }, world_.now,
         seen);
     EXPECT_LE(requests_, kMostRequests);
-    if (!outcome.failure && shown_) settled_ = Settled{wanted_.labels, *shown_};
+    if (!outcome.failure && shown_) settled_ = Settled{wanted_.labels, *shown_, {}};
+    if (outcome.failure && settled_) {
+      for (const Labels* labels : {&settled_->wanted, &wanted_.labels}) {
+        for (const auto& [key, value] : *labels) {
+          if (!WantedAsThen(key)) settled_->wanted_otherwise.insert(key);
+        }
+      }
+    }
     return outcome;
   }
 
@@ -1525,6 +1645,9 @@ class Chaos {
     const HttpResponse response = world_.server.Answer(request);
     const bool lost = !quiet && OneIn(20);
     if (is_patch && response.status == 200) RequireGood(*before, *world_.server.node(), !lost);
+    if (!lost && response.status == 200 && request.content_type.starts_with("application/merge")) {
+      EXPECT_TRUE(adopted_.insert(world_.server.node()->uid).second) << "adopted twice";
+    }
     if (lost) return {.status = 0, .failure = ApplyFailure::kTimeout, .error = "no answer"};
     if (response.status == 200) shown_ = world_.server.shown();
     return response;
@@ -1564,20 +1687,28 @@ class Chaos {
       EXPECT_TRUE(IsUnderPrefix(key)) << key << " is outside the prefix";
       const std::string* wanted = WantedValue(wanted_.labels, key);
       EXPECT_TRUE(!new_value || (wanted != nullptr && *new_value == *wanted)) << key;
-      EXPECT_TRUE(wanted_.may_remove || !was_ours) << key << " was to stay as it was";
+      EXPECT_TRUE(wanted_.may_remove || !was_ours || (new_value && *new_value > *old_value))
+          << key << " was to stay as it was";  // all counts here have one digit
       EXPECT_TRUE(new_value || was_ours || settings_.adopt) << key << " was another's";
       const bool taken = old_value && new_value && !was_ours;
       EXPECT_TRUE(!taken || settings_.force_conflicts) << key << " was to be yielded";
-      if (acknowledged && (taken || WasRight(key, after))) CountRepair(key);
+      const bool adopted = !new_value && !was_ours;
+      if (acknowledged && !adopted && (taken || WasRight(key, after))) CountRepair(key);
     }
+  }
+
+  // Whether it is wanted as it was at the last success.
+  bool WantedAsThen(const std::string& key) const {
+    const std::string* then = WantedValue(settled_->wanted, key);
+    const std::string* now = WantedValue(wanted_.labels, key);
+    return then == nullptr || now == nullptr ? then == now : *then == *now;
   }
 
   // Whether the last success left the label as it is wanted still, on this Node.
   bool WasRight(const std::string& key, const Node& node) const {
     if (!settled_ || settled_->node.uid != node.uid) return false;
+    if (!WantedAsThen(key) || settled_->wanted_otherwise.contains(key)) return false;
     const std::string* then = WantedValue(settled_->wanted, key);
-    const std::string* now = WantedValue(wanted_.labels, key);
-    if ((then == nullptr) != (now == nullptr) || (then != nullptr && *then != *now)) return false;
     const auto held = ValueOf(settled_->node.labels, key);
     return then == nullptr ? !held : held == *then;
   }
@@ -1626,6 +1757,7 @@ class Chaos {
   struct Settled {
     Labels wanted;
     Node node;
+    Keys wanted_otherwise;  // since then, in attempts that failed
   };
 
   std::mt19937 random_;
@@ -1636,6 +1768,7 @@ class Chaos {
   std::optional<Node> shown_;
   std::optional<Settled> settled_;
   std::map<std::string, std::deque<Clock::time_point>> repairs_;
+  Keys adopted_;  // uids of Nodes
   std::size_t requests_ = 0;
 };
 
