@@ -243,7 +243,7 @@ std::optional<std::string> HostTree::Put(const std::string& place, HostEntry ent
   if (entry.kind == Kind::kLink) {
     if (std::optional<std::string> wrong = WrongTarget(place, entry.content)) return wrong;
   }
-  std::vector<std::string> missing;  // the folders above it that are not there
+  std::vector<std::string> missing;  // of the folders above it and itself
   for (std::string above = place; above.find('/') != std::string::npos;) {
     above.resize(above.rfind('/'));
     const HostEntry* const found = Find(above);
@@ -257,14 +257,16 @@ std::optional<std::string> HostTree::Put(const std::string& place, HostEntry ent
   if (found != nullptr && found->kind != entry.kind) {
     return Quoted(place) + " is " + Word(found->kind) + "; expected no other entry of that path";
   }
-  std::size_t bytes = bytes_ + place.size() + entry.content.size();
-  for (const std::string& above : missing) bytes += above.size();
-  if (bytes > kMaxHostTreeBytes || entries_.size() + missing.size() >= kMaxHostEntries) {
+  if (found == nullptr) missing.push_back(place);
+  std::size_t bytes = bytes_ + entry.content.size();
+  for (const std::string& added : missing) bytes += added.size();
+  if (found != nullptr) bytes -= found->content.size();
+  if (bytes > kMaxHostTreeBytes || entries_.size() + missing.size() > kMaxHostEntries) {
     return "more than " + Number(kMaxHostEntries) + " entries, or " + Number(kMaxHostTreeBytes) +
            " bytes of paths and contents; expected less";
   }
   bytes_ = bytes;
-  for (std::string& above : missing) entries_.emplace(std::move(above), HostEntry{});
+  for (std::string& added : missing) entries_.emplace(std::move(added), HostEntry{});
   entries_.insert_or_assign(place, std::move(entry));
   return std::nullopt;
 }

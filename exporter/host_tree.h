@@ -35,7 +35,7 @@ namespace exporter {
 
 // Bounds. A server with 100 PCI functions takes 1,000 entries, a large devicetree 6,000
 // and 400 kB; the longest real path has 300 bytes.
-inline constexpr std::size_t kMaxHostEntries = 200'000;
+inline constexpr std::size_t kMaxHostEntries = 100'000;
 inline constexpr std::size_t kMaxHostTreeBytes = 8 << 20;                // paths and contents
 inline constexpr std::size_t kMaxHostTextBytes = 5 * kMaxHostTreeBytes;  // all of it escaped fits
 inline constexpr std::size_t kMaxHostPathBytes = 2048;

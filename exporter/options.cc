@@ -280,13 +280,6 @@ void DefineFlags(CLI::App* app, Options* options, Text* text) {
       ->check(Expect("[HOST]:PORT, an IPv6 host in brackets", IsListenAddress))
       ->type_name("[HOST]:PORT")
       ->capture_default_str();
-  app->add_option("--web.config.file", options->web_config_file,
-                  "TLS, basic authentication and response headers, as Prometheus' exporters have "
-                  "them: https://github.com/prometheus/exporter-toolkit/blob/master/docs/"
-                  "web-configuration.md.")
-      ->type_name("FILE");
-  app->add_flag("--web.enable-lifecycle", options->enable_lifecycle,
-                "POST /-/reload reads the configuration and the hardware again, as SIGHUP does.");
   app->add_option("--web.telemetry-path", options->telemetry_path, "Path of the metrics.")
       ->check(Expect("a path that begins with /",
                      [](const auto& v) { return v.starts_with('/') && v.size() > 1; }))
@@ -355,7 +348,7 @@ std::optional<std::string> ApplyConfig(CLI::App* app, const std::vector<ConfigEn
              "\" says what one run does; expected it on the command line";
     }
     CLI::Option* const option = FindOption(app, entry);
-    if (option == nullptr) {
+    if (option == nullptr || entry.flag.starts_with("no-")) {
       std::vector<std::string> known;
       for (const CLI::Option* each : app->get_options()) {
         const std::string name = each->get_name().substr(2);

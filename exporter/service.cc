@@ -22,7 +22,9 @@
 #include "exporter/confinement.h"
 #include "exporter/departures.h"
 #include "exporter/process_stats.h"
+#include "exporter/projections/inventory_json.h"
 #include "exporter/projections/labels.h"
+#include "exporter/projections/landing_page.h"
 #include "exporter/projections/metrics.h"
 #include "exporter/sinks/http_server.h"
 #include "exporter/uevents.h"
@@ -44,6 +46,7 @@ constexpr std::chrono::milliseconds kMostDelay{1000};
 constexpr std::chrono::seconds kFirstRetry{1};
 
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
+constexpr const char* kJsonType = "application/json";
 constexpr const char* kPlainType = "text/plain; charset=utf-8";
 constexpr const char* kHtmlType = "text/html; charset=utf-8";
 
@@ -84,7 +87,7 @@ class Service {
     std::string error;
     const LabelReport labels = ToLabels(inventory_, options_.labels);
     const std::string metrics = ToMetrics(labels);
-    server_ = HttpServer::Start(options_.listen_addresses, ToPages(metrics), &error);
+    server_ = HttpServer::Start(options_.listen_addresses, ToPages(labels, metrics), &error);
     if (server_ == nullptr) {
       std::cerr << "devicetree-exporter: " << error << "\n";
       return kRuntimeFailure;
@@ -114,7 +117,7 @@ class Service {
   void Publish() {
     const LabelReport labels = ToLabels(inventory_, options_.labels, departures_.accelerators());
     const std::string metrics = ToMetrics(labels);
-    server_->Publish(ToPages(metrics));
+    server_->Publish(ToPages(labels, metrics));
     PublishOutputs(labels, metrics);
   }
 
@@ -127,21 +130,24 @@ class Service {
     return ToInventoryMetrics(inventory_, labels, kBuildInfo) + ToConfigMetrics(config_report_);
   }
 
-  Pages ToPages(const std::string& metrics) {
-    const std::string& path = options_.telemetry_path;
+  Pages ToPages(const LabelReport& labels, const std::string& metrics) {
+    PageLinks links;
+    links.metrics = options_.telemetry_path;
+    const std::string safe = "Content-Security-Policy: " + std::string(LandingPageCsp()) +
+                             "\r\nX-Content-Type-Options: nosniff\r\n";
     Pages pages;
-    pages.emplace("/", Page{kHtmlType,
-                            PreparedBody("<!DOCTYPE html>\n<html lang=\"en\"><head><title>"
-                                         "devicetree-exporter</title></head>\n<body><h1>"
-                                         "devicetree-exporter</h1><p><a href=\"" +
-                                         path + "\">Metrics</a></p></body></html>\n"),
-                            nullptr});
-    pages.emplace("/-/healthy", Page{kPlainType, PreparedBody("Healthy.\n"), nullptr});
-    pages.emplace("/-/ready", Page{kPlainType, PreparedBody("Ready.\n"), nullptr});
-    pages.insert_or_assign(path, Page{kMetricsType, PreparedBody(metrics), [outputs = outputs_] {
-                                        return ToProcessMetrics(ReadProcessStats()) +
-                                               outputs->Metrics();
-                                      }});
+    pages.emplace(
+        "/", Page{kHtmlType, PreparedBody(ToLandingPage(inventory_, labels, kBuildInfo, links)),
+                  nullptr, safe});
+    pages.emplace(
+        links.inventory,
+        Page{kJsonType, PreparedBody(ToInventoryJson(inventory_, labels, kBuildInfo)), nullptr});
+    pages.emplace(links.healthy, Page{kPlainType, PreparedBody("Healthy.\n"), nullptr});
+    pages.emplace(links.ready, Page{kPlainType, PreparedBody("Ready.\n"), nullptr});
+    pages.insert_or_assign(links.metrics,
+                           Page{kMetricsType, PreparedBody(metrics), [outputs = outputs_] {
+                                  return ToProcessMetrics(ReadProcessStats()) + outputs->Metrics();
+                                }});
     return pages;
   }
 

@@ -220,8 +220,8 @@ class CivetServer final : public HttpServer {
                   "405 method not allowed; expected GET or HEAD\n");
     }
     const std::string live = page->second.live ? page->second.live() : "";
-    std::string headers =
-        "Content-Type: " + page->second.content_type + "\r\nVary: Accept-Encoding\r\n";
+    std::string headers = "Content-Type: " + page->second.content_type +
+                          "\r\nVary: Accept-Encoding\r\n" + page->second.headers;
     const char* accepted = mg_get_header(connection, "Accept-Encoding");
     if (accepted != nullptr && TakesGzip(accepted)) {
       return Send(connection, head, kOk, headers + "Content-Encoding: gzip\r\n",

@@ -22,6 +22,7 @@ struct Page {
   PreparedBody body;
   // What follows the body, asked for each request, from many threads at once. May be empty.
   std::function<std::string()> live;
+  std::string headers = "";  // more of them, each line ended by \r\n
 };
 using Pages = std::map<std::string, Page, std::less<>>;  // by path: "/metrics"
 

@@ -1,8 +1,10 @@
-// The boards of tests/boards: what their devicetree gives, over both readers.
+// The boards of tests/boards: what their devicetree gives, over both readers and as a
+// snapshot.
 //
 // Expected outputs are written from the contract (tests/boards/README.md), never
 // from this program.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,13 +23,15 @@
 #include "exporter/projections/dry_run.h"
 #include "exporter/projections/labels.h"
 #include "exporter/projections/metrics.h"
+#include "exporter/snapshot.h"
 #include "tests/test_support/boards.h"
 #include "tests/test_support/temporary_directory.h"
 
 namespace exporter {
 namespace {
 
-enum class Source { kBlob, kDirectory };
+enum class Source { kBlob, kDirectory, kSnapshot };
+constexpr const char* kSourceNames[] = {"blob", "directory", "snapshot"};
 
 std::string ReadFile(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);
@@ -70,7 +74,7 @@ class GoldenBoard : public testing::TestWithParam<std::tuple<std::string, Source
     std::vector<std::string> words = {"devicetree-exporter", "--path.sysfs=" + (host_ / "sys").string(),
                                       "--path.procfs=" + (host_ / "proc").string()};
     if (std::filesystem::exists(folder_ / "board.dts")) {
-      if (source == Source::kBlob) {
+      if (source != Source::kDirectory) {
         words.push_back("--path.devicetree=" + std::string(BOARDS_DIR) + "/" + board + ".dtb");
       } else {
         host_.MakeFolder("sys/firmware/devicetree/base");
@@ -84,8 +88,16 @@ class GoldenBoard : public testing::TestWithParam<std::tuple<std::string, Source
     auto parsed = ParseOptions(static_cast<int>(argv.size()), argv.data(), {});
     ASSERT_TRUE(std::holds_alternative<Options>(parsed)) << std::get<Exit>(parsed).text;
     options_ = std::get<Options>(std::move(parsed));
-    inventory_ = Collect(options_.paths, ParseCatalogue(BuiltInCatalogue(), "built-in").value(),
-                         options_.disabled_collectors, nullptr);
+    const Catalogue catalogue = ParseCatalogue(BuiltInCatalogue(), "built-in").value();
+    HostRecord record;
+    inventory_ =
+        Collect(options_.paths, catalogue, options_.disabled_collectors, nullptr, &record);
+    if (source == Source::kSnapshot) {
+      EXPECT_THAT(record.unreadable, testing::IsEmpty());
+      host_.Write("a.snapshot", ToSnapshot(record, {}));
+      options_.paths = {.dev = "", .devicetree = "", .snapshot = host_ / "a.snapshot"};
+      inventory_ = Collect(options_.paths, catalogue, options_.disabled_collectors, nullptr);
+    }
     labels_ = ToLabels(inventory_, options_.labels);
   }
 
@@ -118,12 +130,13 @@ std::vector<std::string> Boards() {
 
 INSTANTIATE_TEST_SUITE_P(, GoldenBoard,
                          testing::Combine(testing::ValuesIn(Boards()),
-                                          testing::Values(Source::kBlob, Source::kDirectory)),
+                                          testing::Values(Source::kBlob, Source::kDirectory,
+                                                          Source::kSnapshot)),
                          [](const auto& param) {
                            std::string name = std::get<0>(param.param);
                            std::ranges::replace(name, '-', '_');
-                           return name + (std::get<1>(param.param) == Source::kBlob
-                                              ? "_blob" : "_directory");
+                           return name + "_" +
+                                  kSourceNames[static_cast<int>(std::get<1>(param.param))];
                          });
 
 }  // namespace

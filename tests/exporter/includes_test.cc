@@ -20,6 +20,7 @@ const Rule kRules[] = {
     {"(?!dt/fdt_reader\\.cc).*", "libfdt.*"},
     {"exporter/inventory\\..*", "exporter/(?!inventory).*"},
     {"exporter/collectors/.*", "exporter/(projections|sinks)/.*|prometheus/.*|yaml-cpp/.*"},
+    {"exporter/(host_tree|host_recorder|snapshot)\\..*", "exporter/(collectors|projections|sinks)/.*"},
     {"exporter/projections/.*", "exporter/(collectors|sinks)/.*|exporter/(collect|host_paths)\\.h"},
     {"exporter/projections/.*", "fstream|filesystem|fcntl.h|unistd.h|sys/socket.h"},
     {"exporter/sinks/.*", "dt/.*|exporter/(collectors|projections)/.*|exporter/inventory.h"},

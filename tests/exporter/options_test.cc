@@ -72,6 +72,29 @@ TEST(Options, ThatAreWrongEndWithOneLineThatNamesThem) {
   }
 }
 
+TEST(Options, ASnapshotStandsForAllOfTheHardware) {
+  EXPECT_EQ(std::get<Options>(Parse({"--path.snapshot", "a"})).paths.snapshot, "a");
+  for (const char* flag :
+       {"--path.sysfs=/x", "--path.procfs=/x", "--path.dev=/x", "--path.devicetree=/x"}) {
+    EXPECT_EQ(std::get<Exit>(Parse({flag, "--path.snapshot=a"})).text,
+              "devicetree-exporter: --path.snapshot: stands for all of the hardware; expected no "
+              "--path.sysfs, --path.procfs, --path.dev or --path.devicetree beside it; see "
+              "--help\n");
+  }
+}
+
+TEST(Options, ToWriteASnapshotIsAllThatARunDoes) {
+  EXPECT_EQ(std::get<Options>(Parse({"--snapshot", "-"})).snapshot, "-");
+  EXPECT_EQ(std::get<Exit>(Parse({"--snapshot", ""})).text,
+            "devicetree-exporter: --snapshot: \"\" given; expected a file, or -; see --help\n");
+  for (const char* flag :
+       {"-d", "--explain", "--once", "--cleanup", "--nfd.write-once", "--config.check"}) {
+    EXPECT_EQ(std::get<Exit>(Parse({"--snapshot", "a", flag})).text,
+              "devicetree-exporter: more than one of --dry-run, --explain, --once, --cleanup, "
+              "--nfd.write-once, --snapshot and --config.check given; expected one; see --help\n");
+  }
+}
+
 TEST(Options, ThatShowSomethingExitWithSuccess) {
   for (const char* flag : {"--help", "-h", "--version"}) {
     EXPECT_EQ(std::get<Exit>(Parse({flag})).code, 0) << flag;

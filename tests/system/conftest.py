@@ -4,17 +4,22 @@ Environment: DTE_BINARY, the built devicetree-exporter; DTE_PEERS, the folder
 that tests/peers/build filled. tests/run sets both.
 """
 
+import contextlib
 import os
 import pathlib
 import shlex
 import subprocess
+import sys
 
 import pytest
 
 import exporter
+import host_tree
 from control_plane import ControlPlane
 
 BOARDS = pathlib.Path(__file__).resolve().parent.parent / "boards"
+HOSTS = sorted(path.parent.name for path in BOARDS.glob("*/host.tree"))
+UNPACK = BOARDS.parent / "oracle/unpack.py"
 
 
 def board_names():
@@ -57,9 +62,43 @@ def machine(dtb):
     return flags
 
 
+@pytest.fixture
+def make_host(tmp_path, dtb):
+    """make_host(board) is a fresh sysfs of that board, to be changed at will."""
+
+    def make(board):
+        sysfs = tmp_path / board
+        host_tree.expand(BOARDS / board / "host.tree", sysfs)
+        its_devicetree = BOARDS / board / "devicetree"
+        if its_devicetree.exists():
+            base = sysfs / "firmware/devicetree/base"
+            base.parent.mkdir(parents=True)
+            blob = dtb(its_devicetree.read_text().strip())
+            subprocess.run([sys.executable, UNPACK, blob, base], check=True)
+        return sysfs
+
+    return make
+
+
 def board_flags(board):
     """The flags that the board's golden files are for: which nodes are designated."""
     return shlex.split((BOARDS / board / "flags").read_text())
+
+
+MACHINES = sorted([*board_names(), *HOSTS])
+
+
+@pytest.fixture
+def serve(machine, make_host):
+    """serve(name) is an exporter that runs, and sees that one of MACHINES."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name):
+            sees = [f"--path.sysfs={make_host(name)}"] if name in HOSTS else machine(name)
+            flags = [] if name in HOSTS else board_flags(name)
+            return stack.enter_context(exporter.Exporter(*sees, *flags))
+
+        yield start
 
 
 # Both generations of Prometheus and their promtool, by these names.

@@ -209,6 +209,6 @@ class Exporter:
 
 
 def _with_sysfs(args, empty):
-    if any(arg.startswith("--path.sysfs") for arg in args):
+    if any(arg.startswith(("--path.sysfs", "--path.snapshot")) for arg in args):
         return list(args)
     return [f"--path.sysfs={empty}", *args]

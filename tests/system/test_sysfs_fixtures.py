@@ -5,41 +5,17 @@ host.tree, the contract and the catalogue. Tests of one rung change a copy of th
 """
 
 import collections
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
 import foreign_fixtures
-import host_tree
-from conftest import BOARDS
+from conftest import BOARDS, HOSTS
 from exporter import Exporter, wait_until
 from scraped import LADDER, PREFIX, accelerator_labels, accelerators, expected_rows, node_labels, samples
 
-UNPACK = pathlib.Path(__file__).resolve().parents[1] / "oracle/unpack.py"
-HOSTS = sorted(path.parent.name for path in BOARDS.glob("*/host.tree"))
 COLLECTORS = {"devicetree", "pci", "usb", "device_nodes"}
-
-
-@pytest.fixture
-def make_host(tmp_path, dtb):
-    """make_host(board) is a fresh sysfs of that board, to be changed at will."""
-
-    def make(board):
-        sysfs = tmp_path / board
-        host_tree.expand(BOARDS / board / "host.tree", sysfs)
-        its_devicetree = BOARDS / board / "devicetree"
-        if its_devicetree.exists():
-            base = sysfs / "firmware/devicetree/base"
-            base.parent.mkdir(parents=True)
-            blob = dtb(its_devicetree.read_text().strip())
-            subprocess.run([sys.executable, UNPACK, blob, base], check=True)
-        return sysfs
-
-    return make
 
 
 def exporter_on(sysfs, *flags):

@@ -12,6 +12,12 @@
 
 namespace test_support {
 
+inline void WriteFile(const std::filesystem::path& file, std::string_view bytes) {
+  std::ofstream stream(file, std::ios::binary);
+  stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!stream.flush()) throw std::runtime_error("writing " + file.string());
+}
+
 // Every user may read it: tests that give up root read it too.
 class TemporaryDirectory {
  public:
@@ -39,11 +45,7 @@ class TemporaryDirectory {
   void Write(std::string_view name, std::string_view bytes) const {
     const std::filesystem::path file = path_ / name;
     std::filesystem::create_directories(file.parent_path());
-    std::ofstream stream(file, std::ios::binary);
-    stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    if (!stream.flush()) {
-      throw std::runtime_error("writing " + file.string());
-    }
+    WriteFile(file, bytes);
   }
   void MakeFolder(std::string_view name) const {
     std::filesystem::create_directories(path_ / name);

@@ -45,6 +45,9 @@ bool NeedsAdministrator(ApplyFailure failure) {
 // does not come back at once when its server does.
 class Backoff {
  public:
+  // well: what is refused at once is taken for a right that nobody means to grant.
+  explicit Backoff(bool well = false) : well_(well) {}
+
   Seconds After(ApplyFailure failure, std::optional<std::chrono::seconds> retry_after) {
     const bool was_well = std::exchange(well_, false);
     refusals_ = NeedsAdministrator(failure) ? refusals_ + 1 : 0;
@@ -72,8 +75,8 @@ class Backoff {
  private:
   std::mt19937 random_{std::random_device{}()};
   Seconds next_ = kFirstBackoff;
-  bool well_ = false;  // the last attempt succeeded
-  int refusals_ = 0;   // in a row
+  bool well_;         // the last attempt succeeded
+  int refusals_ = 0;  // in a row
 };
 
 // Says a fault once for each reason, as long as it stands.
@@ -256,7 +259,7 @@ class ThreadedSink final : public LabelSink {
 
   // Has the server tell of changes. Where it cannot be had, Apply() looks regularly.
   void Watch() {
-    Backoff backoff;
+    Backoff backoff(/*well=*/true);  // --kubernetes.watch alone grants no right to
     FaultLog faults(log_, "The Node cannot be watched; looking at it regularly",
                     "The Node is watched again");
     Clock::time_point due = start_;
@@ -303,6 +306,9 @@ class ThreadedSink final : public LabelSink {
                                if (error.empty()) faults->Succeeded();
                                return error.empty();
                              });
+    // What it has told before it broke off was good.
+    const bool broke_off = response.status == 0 && response.failure == ApplyFailure::kNetwork;
+    if (error.empty() && broke_off) return {};
     if (response.status != 200) {
       return {FailureOf(response), ErrorOf(response), response.retry_after};
     }
