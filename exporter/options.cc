@@ -393,6 +393,10 @@ std::optional<std::string> Contradiction(const Options& options) {
     return "--once: nowhere to write; expected --labels.kubernetes, --nfd.feature-file or "
            "--textfile.directory as well";
   }
+  if (options.nfd_write_once && options.kubernetes.labels) {
+    return "--nfd.write-once: --labels.kubernetes given as well; expected --once with "
+           "--nfd.feature-file to write both";
+  }
   return std::nullopt;
 }
 

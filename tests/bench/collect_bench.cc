@@ -94,7 +94,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: collect_bench SYSFS\n");
     return 2;
   }
-  const exporter::HostPaths paths{argv[1], argv[1], "", ""};
+  exporter::HostPaths paths;
+  paths.sysfs = paths.procfs = argv[1];
   const exporter::Catalogue catalogue =
       exporter::ParseCatalogue(exporter::BuiltInCatalogue(), "built-in").value();
   const std::vector<std::string> classes = exporter::InterfaceClasses(catalogue);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <variant>
@@ -34,6 +35,85 @@ TEST(Options, HaveTheDefaultsOfTheContract) {
   EXPECT_THAT(options.listen_addresses, ElementsAre(":9931"));
   EXPECT_EQ(options.telemetry_path, "/metrics");
   EXPECT_EQ(options.paths.sysfs, "/sys");
+  EXPECT_EQ(options.removal_delay, std::chrono::seconds(30));
+}
+
+TEST(Options, WriteNothingToKubernetesUnlessTold) {
+  for (const auto& arguments : std::vector<std::vector<const char*>>{
+           {}, {"--kubeconfig", "a"}, {"--kubernetes.watch"}, {"--kubernetes.adopt"}}) {
+    EXPECT_FALSE(std::get<Options>(Parse(arguments)).kubernetes.labels);
+    EXPECT_EQ(std::get<Options>(Parse(arguments)).nfd_feature_file, "");
+  }
+  EXPECT_TRUE(std::get<Options>(Parse({"--labels.kubernetes"})).kubernetes.labels);
+}
+
+TEST(Options, OfKubernetesHaveTheDefaultsOfTheContract) {
+  const KubernetesOptions kubernetes =
+      std::get<Options>(Parse({"--labels.kubernetes"})).kubernetes;
+  EXPECT_EQ(kubernetes.kubeconfig, "");
+  EXPECT_EQ(kubernetes.context, "");
+  EXPECT_EQ(kubernetes.node_name, "");
+  EXPECT_EQ(kubernetes.resync_interval, std::chrono::minutes(5));
+  EXPECT_EQ(kubernetes.start_jitter, std::chrono::seconds(30));
+  EXPECT_TRUE(kubernetes.force_conflicts);
+  EXPECT_FALSE(kubernetes.watch);
+  EXPECT_FALSE(kubernetes.adopt);
+}
+
+TEST(Options, OfKubernetesAreTaken) {
+  const KubernetesOptions kubernetes =
+      std::get<Options>(
+          Parse({"--labels.kubernetes", "--kubeconfig=/k", "--kubernetes.context=c",
+                 "--kubernetes.node-name=edge-1.example", "--kubernetes.resync-interval=1h30m",
+                 "--kubernetes.start-jitter=0", "--kubernetes.watch",
+                 "--kubernetes.on-conflict=yield", "--kubernetes.adopt"}))
+          .kubernetes;
+  EXPECT_TRUE(kubernetes.labels);
+  EXPECT_EQ(kubernetes.kubeconfig, "/k");
+  EXPECT_EQ(kubernetes.context, "c");
+  EXPECT_EQ(kubernetes.node_name, "edge-1.example");
+  EXPECT_EQ(kubernetes.resync_interval, std::chrono::minutes(90));
+  EXPECT_EQ(kubernetes.start_jitter, std::chrono::seconds(0));
+  EXPECT_TRUE(kubernetes.watch);
+  EXPECT_FALSE(kubernetes.force_conflicts);
+  EXPECT_TRUE(kubernetes.adopt);
+}
+
+TEST(Options, NoTwoActionsGoTogether) {
+  const std::vector<const char*> actions[] = {{"-d"},
+                                              {"--explain"},
+                                              {"--once", "--labels.kubernetes"},
+                                              {"--cleanup"},
+                                              {"-f"}};
+  for (const auto& first : actions) {
+    EXPECT_TRUE(std::holds_alternative<Options>(Parse(first))) << first[0];
+    for (const auto& second : actions) {
+      if (&first == &second) continue;
+      std::vector<const char*> both = first;
+      both.insert(both.end(), second.begin(), second.end());
+      const auto parsed = Parse(both);
+      ASSERT_TRUE(std::holds_alternative<Exit>(parsed)) << first[0] << second[0];
+      EXPECT_EQ(std::get<Exit>(parsed).code, 2);
+      EXPECT_THAT(std::get<Exit>(parsed).text, HasSubstr("expected one; see --help\n"));
+    }
+  }
+}
+
+TEST(Options, OnceNeedsSomewhereToWrite) {
+  EXPECT_EQ(std::get<Exit>(Parse({"--once"})).code, 2);
+  EXPECT_THAT(std::get<Exit>(Parse({"--once", "--kubeconfig=a"})).text,
+              HasSubstr("devicetree-exporter: --once: nowhere to write; expected "));
+  EXPECT_TRUE(std::get<Options>(Parse({"--once", "--labels.kubernetes"})).once);
+  EXPECT_TRUE(std::get<Options>(Parse({"--once", "--nfd.feature-file=a"})).once);
+}
+
+TEST(Options, WriteOnceIsForTheFeatureFileAlone) {
+  EXPECT_TRUE(std::get<Options>(Parse({"-f"})).nfd_write_once);
+  const auto options = std::get<Options>(Parse({"--nfd.write-once", "--nfd.feature-file=a"}));
+  EXPECT_TRUE(options.nfd_write_once);
+  EXPECT_EQ(options.nfd_feature_file, "a");
+  EXPECT_THAT(std::get<Exit>(Parse({"-f", "--labels.kubernetes"})).text,
+              HasSubstr("--nfd.write-once: --labels.kubernetes given as well; expected --once"));
 }
 
 TEST(Options, TheLastOfEnableAndDisableCounts) {
@@ -61,6 +141,24 @@ TEST(Options, ThatAreWrongEndWithOneLineThatNamesThem) {
       {{"--web.listen-address", "::1:9931"}, "\"::1:9931\" given"},
       {{"--web.listen-address", "[::g]:9931"}, "[::g]:9931"},
       {{"--web.listen-address", ":80,:81"}, ":80,:81"},
+      {{"--kubernetes.on-conflict", "ignore"},
+       "--kubernetes.on-conflict: \"ignore\" given; expected force or yield"},
+      {{"--kubernetes.on-conflict="}, "--kubernetes.on-conflict"},
+      {{"--kubernetes.resync-interval", "0"},
+       "--kubernetes.resync-interval: \"0\" given; expected a duration such as 30s, 5m or 1h30m, "
+       "above 0"},
+      {{"--kubernetes.resync-interval", "0s"}, "\"0s\" given"},
+      {{"--kubernetes.resync-interval", "5"}, "--kubernetes.resync-interval: \"5\" given"},
+      {{"--kubernetes.resync-interval=-5m"}, "--kubernetes.resync-interval: \"-5m\" given"},
+      {{"--kubernetes.start-jitter", "soon"},
+       "--kubernetes.start-jitter: \"soon\" given; expected a duration such as"},
+      {{"--labels.removal-delay", "1m1h"}, "--labels.removal-delay: \"1m1h\" given"},
+      {{"--kubernetes.node-name", "Edge-1"},
+       "--kubernetes.node-name: \"Edge-1\" given; expected a DNS subdomain"},
+      {{"--kubernetes.node-name", "../edge"}, "--kubernetes.node-name: \"../edge\" given"},
+      {{"--kubernetes.node-name", "edge?force=true"}, "--kubernetes.node-name"},
+      {{"--kubernetes.node-name", "edge-"}, "--kubernetes.node-name"},
+      {{"--kubernetes.node-name="}, "--kubernetes.node-name"},
   };
   for (const auto& [arguments, part] : cases) {
     const auto parsed = Parse(arguments);

@@ -88,6 +88,9 @@ Outcome Reconciler::Reconcile(const WantedLabels& wanted, const Send& send, Cloc
     Next next = plan.changes.empty() ? Next::kDone : Apply(plan, send, now, &outcome);
     if (next == Next::kDone) {
       settled_ = plan.labels;
+      std::erase_if(left_, [&](const std::string& key) {
+        return plan.labels.contains(key) && Find(plan.labels, key) == Find(wanted_, key);
+      });
       next = Adopt(wanted, plan, send, &outcome);
     }
     if (next != Next::kAgain) return outcome;
@@ -149,7 +152,6 @@ void Reconciler::PlanWanted(const Label& label, bool may_remove, const NodeMetad
     return;
   }
   if (owned && (*value == label.value || (!may_remove && IsMore(*value, label.value)))) {
-    left_.erase(label.key);
     plan->labels[label.key] = *value;
     return;
   }
@@ -225,7 +227,6 @@ Reconciler::Next Reconciler::Apply(const Plan& plan, const Send& send, Clock::ti
            outcome);
     }
   }
-  for (const std::string& key : plan.changes) left_.erase(key);
   return next;
 }
 
@@ -236,7 +237,9 @@ Reconciler::Next Reconciler::Adopt(const WantedLabels& wanted, const Plan& plan,
   for (const auto& [key, value] : node_->labels) {
     if (IsOurs(key) && !wanted_.contains(key) && !plan.labels.contains(key)) keys.push_back(key);
   }
-  if (auto body = AdoptionBody(*node_, settings_.prefix, keys, left_)) {
+  std::set<std::string, std::less<>> others = left_;
+  for (const auto& [key, value] : refused_) others.insert(key);
+  if (auto body = AdoptionBody(*node_, settings_.prefix, keys, others)) {
     const Next next = Patch(kMergeType, std::move(*body), /*force=*/false, send, outcome);
     if (next != Next::kDone) return next;
     Tell("adopted what others had written under " + settings_.prefix + "/, and removed " +

@@ -85,6 +85,70 @@ TEST(Metrics, SayHowEachCollectorFared) {
   EXPECT_THAT(text, HasSubstr("\ndevicetree_snapshot_timestamp_seconds 1.5\n"));
 }
 
+TEST(LabelSinkMetrics, SayHowTheLabelsFareOnTheNode) {
+  SinkReport report;
+  report.applies = 7;
+  report.failures[static_cast<std::size_t>(ApplyFailure::kForbidden)] = 2;
+  report.failures[static_cast<std::size_t>(ApplyFailure::kTimeout)] = 3;
+  report.conflicts = {{"kubectl-label", 4}, {"a\"\n", 1}};
+  report.repairs = 5;
+  report.last_success = 1.5;
+  report.labels = {{"beta.devicetree.org/b", true}, {"beta.devicetree.org/a", false}};
+  report.yielded = 1;
+  EXPECT_EQ(
+      ToLabelSinkMetrics(report),
+      "# HELP devicetree_node_label_applied Whether the API server was last seen to hold the label "
+      "with the wanted value.\n"
+      "# TYPE devicetree_node_label_applied gauge\n"
+      "devicetree_node_label_applied{key=\"beta.devicetree.org/b\"} 1\n"
+      "devicetree_node_label_applied{key=\"beta.devicetree.org/a\"} 0\n"
+      "# HELP devicetree_node_labels_yielded Number of labels that are left as others set them.\n"
+      "# TYPE devicetree_node_labels_yielded gauge\n"
+      "devicetree_node_labels_yielded 1\n"
+      "# HELP devicetree_label_applies_total Total applies of the node labels that the API server "
+      "took.\n"
+      "# TYPE devicetree_label_applies_total counter\n"
+      "devicetree_label_applies_total 7\n"
+      "# HELP devicetree_label_apply_failures_total Total attempts to read or apply the node "
+      "labels that failed, by reason.\n"
+      "# TYPE devicetree_label_apply_failures_total counter\n"
+      "devicetree_label_apply_failures_total{reason=\"conflict\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"credentials\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"dns\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"forbidden\"} 2\n"
+      "devicetree_label_apply_failures_total{reason=\"invalid\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"network\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"not_found\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"server_error\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"throttled\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"timeout\"} 3\n"
+      "devicetree_label_apply_failures_total{reason=\"tls\"} 0\n"
+      "devicetree_label_apply_failures_total{reason=\"unauthorized\"} 0\n"
+      "# HELP devicetree_label_conflicts_total Total node labels that another field manager held "
+      "with another value, by manager.\n"
+      "# TYPE devicetree_label_conflicts_total counter\n"
+      "devicetree_label_conflicts_total{manager=\"a\\\"\\\\x0a\"} 1\n"
+      "devicetree_label_conflicts_total{manager=\"kubectl-label\"} 4\n"
+      "# HELP devicetree_label_drift_repairs_total Total node labels set right after others had "
+      "changed them.\n"
+      "# TYPE devicetree_label_drift_repairs_total counter\n"
+      "devicetree_label_drift_repairs_total 5\n"
+      "# HELP devicetree_label_last_success_timestamp_seconds When the API server was last seen to "
+      "hold the node labels.\n"
+      "# TYPE devicetree_label_last_success_timestamp_seconds gauge\n"
+      "devicetree_label_last_success_timestamp_seconds 1.5\n");
+}
+
+TEST(LabelSinkMetrics, BeginWithAllCountersAtZeroAndNoSuccess) {
+  const std::string text = ToLabelSinkMetrics({});
+  EXPECT_THAT(text, HasSubstr("\ndevicetree_label_applies_total 0\n"));
+  EXPECT_THAT(text, HasSubstr("\ndevicetree_label_drift_repairs_total 0\n"));
+  EXPECT_THAT(text, HasSubstr("\ndevicetree_node_labels_yielded 0\n"));
+  EXPECT_EQ(Count(text, "\ndevicetree_label_apply_failures_total{reason="), kApplyFailures.size());
+  EXPECT_EQ(Count(text, "devicetree_node_label_applied{"), 0U);
+  EXPECT_EQ(Count(text, "devicetree_label_last_success_timestamp_seconds "), 0U);
+}
+
 TEST(ProcessMetrics, LeaveOutWhatTheKernelDoesNotTell) {
   ProcessStats stats;
   stats.cpu_seconds = 0.25;

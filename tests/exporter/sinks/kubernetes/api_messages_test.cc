@@ -147,10 +147,10 @@ TEST(ParseNode, LeavesOutWhatIsOfAnotherType) {
   EXPECT_EQ(ParseNode(R"({"metadata":{"name":"a","uid":"u","resourceVersion":1}})"), std::nullopt);
 }
 
-TEST(ParseNode, TakesAnyDepth) {
+TEST(ParseNode, TakesNothingTooDeep) {  // which would take many times its bytes
   EXPECT_EQ(ParseNode(DeepArrays()), std::nullopt);
   EXPECT_EQ(ParseNode(DeepObjects()), std::nullopt);
-  EXPECT_TRUE(ParseNode(NodeWith(R"("annotations":)" + DeepArrays())));
+  EXPECT_EQ(ParseNode(NodeWith(R"("annotations":)" + DeepArrays())), std::nullopt);
   EXPECT_EQ(ParseNode(Repeated("[", 100'000)), std::nullopt);
 }
 
