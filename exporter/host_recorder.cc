@@ -62,7 +62,7 @@ std::size_t AddressLength(std::string_view text, std::size_t begin) {
 // The length of the UUID that stands at `begin`, else 0.
 std::size_t UuidLength(std::string_view text, std::size_t begin) {
   std::size_t at = begin;
-  for (const std::size_t digits : {8, 4, 4, 4, 12}) {
+  for (const unsigned digits : {8U, 4U, 4U, 4U, 12U}) {
     if (at != begin && (at >= text.size() || text[at++] != '-')) return 0;
     for (const std::size_t end = at + digits; at < end; ++at) {
       if (!IsHex(text, at)) return 0;

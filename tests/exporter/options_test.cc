@@ -107,13 +107,11 @@ TEST(Options, OnceNeedsSomewhereToWrite) {
   EXPECT_TRUE(std::get<Options>(Parse({"--once", "--nfd.feature-file=a"})).once);
 }
 
-TEST(Options, WriteOnceIsForTheFeatureFileAlone) {
+TEST(Options, WriteOnceIsForTheFeatureFile) {
   EXPECT_TRUE(std::get<Options>(Parse({"-f"})).nfd_write_once);
   const auto options = std::get<Options>(Parse({"--nfd.write-once", "--nfd.feature-file=a"}));
   EXPECT_TRUE(options.nfd_write_once);
   EXPECT_EQ(options.nfd_feature_file, "a");
-  EXPECT_THAT(std::get<Exit>(Parse({"-f", "--labels.kubernetes"})).text,
-              HasSubstr("--nfd.write-once: --labels.kubernetes given as well; expected --once"));
 }
 
 TEST(Options, TheLastOfEnableAndDisableCounts) {

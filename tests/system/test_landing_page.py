@@ -114,7 +114,8 @@ def axe():
     """The source of axe-core."""
     package = CACHE / "npm" / f"{AXE}.tgz"
     if not package.exists():
-        assert shutil.which("npm"), "npm is not there: apt-get install npm"
+        if not shutil.which("npm"):
+            pytest.skip("npm, which fetches axe-core, is not there")
         package.parent.mkdir(parents=True, exist_ok=True)
         name = "@".join(AXE.rsplit("-", 1))
         subprocess.run(
