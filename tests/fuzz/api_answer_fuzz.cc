@@ -107,8 +107,8 @@ class Server {
     const Json* name = Find(json, {"metadata", "name"});
     if (uid == nullptr || version == nullptr || name == nullptr || *name != "n") return;
     if (!uid->is_string() || !version->is_string() || *uid == "" || *version == "") return;
-    shown_ = json["metadata"];
-    const Json* labels = Find(shown_, {"labels"});
+    shown_.push_back(json["metadata"]);
+    const Json* labels = Find(json, {"metadata", "labels"});
     if (labels == nullptr || !labels->is_object()) return;
     for (const auto& [key, value] : labels->items()) {
       if (value.is_string()) shown_labels_.insert({key, value.get<std::string>()});
@@ -122,9 +122,9 @@ class Server {
     fuzz::Require(metadata != nullptr, "a patch is of metadata", request.body);
     fuzz::Require(std::ranges::all_of(request.body, [](char c) { return c >= ' ' && c < 0x7f; }),
                   "a patch is printable ASCII", request.body);
-    const Json* uid = Find(*metadata, {"uid"});
-    fuzz::Require(uid != nullptr && uid->is_string() && *uid != "" && *uid == shown_["uid"],
-                  "a patch is for the Node that was shown last", request.body);
+    fuzz::Require(std::ranges::any_of(
+                      shown_, [&](const Json& node) { return node["uid"] == metadata->at("uid"); }),
+                  "a patch is for a Node that was shown", request.body);
     if (request.content_type == "application/apply-patch+yaml") {
       RequireGoodApply(request, *metadata);
     } else {
@@ -136,9 +136,9 @@ class Server {
     fuzz::Require(!cleaning_up_, "a clean-up applies nothing", request.body);
     fuzz::Require(settings_.force_conflicts || request.target.ends_with("force=false"),
                   "nothing is forced where we are to yield", request.target);
-    fuzz::Require(metadata.size() == 3 && metadata["name"] == "n", "an apply is of labels alone",
+    fuzz::Require(metadata.size() == 3 && metadata.at("name") == "n", "an apply is of labels alone",
                   request.body);
-    for (const auto& [key, value] : metadata["labels"].items()) {
+    for (const auto& [key, value] : metadata.at("labels").items()) {
       const auto wanted = wanted_.find(key);
       fuzz::Require((wanted != wanted_.end() && wanted->second == value) ||
                         shown_labels_.contains({key, value.get<std::string>()}),
@@ -160,18 +160,21 @@ class Server {
       }
     }
     if (!metadata.contains("managedFields")) return;
-    fuzz::Require(metadata.contains("resourceVersion") &&
-                      metadata["resourceVersion"] == shown_["resourceVersion"],
-                  "owners are changed only of the Node as it was shown", request.body);
-    fuzz::Require(WithoutOurs(metadata["managedFields"]) ==
-                      WithoutOurs(shown_.value("managedFields", Json::array())),
-                  "owners outside the prefix stay", request.body);
+    const Json rest = WithoutOurs(metadata.at("managedFields"));
+    fuzz::Require(
+        std::ranges::any_of(shown_,
+                            [&](const Json& node) {
+                              return node["uid"] == metadata.at("uid") &&
+                                     node["resourceVersion"] == metadata.at("resourceVersion") &&
+                                     WithoutOurs(node.value("managedFields", Json())) == rest;
+                            }),
+        "owners are changed under the prefix alone, of a Node as it was shown", request.body);
   }
 
   const std::vector<HttpResponse> answers_;
   const exporter::Reconciler::Settings settings_;
   std::map<std::string, std::string> wanted_;
-  Json shown_;
+  std::vector<Json> shown_;  // metadata of our Node
   std::set<std::pair<std::string, std::string>> shown_labels_;
   bool cleaning_up_ = false;
   std::size_t next_ = 0;

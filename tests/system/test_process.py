@@ -138,7 +138,7 @@ def test_in_a_user_namespace_of_its_own_it_reads_the_hardware_regularly(tmp_path
     pci_function(tmp_path, "0000:01:00.0", vendor="0x8086", device="0x1521", **{"class": "0x020000"})
     with Exporter(f"--path.sysfs={tmp_path}", "--refresh.interval=500ms",
                   under=["unshare", "--user", "--map-root-user"]) as exporter:
-        assert "hardware events cannot be had" in exporter.stderr
+        wait_until(lambda: "hardware events cannot be had" in exporter.stderr, "it says so")
         assert "accelerator_info" not in exporter.metrics()
         pci_function(tmp_path, "0000:02:00.0", vendor="0x10de", device="0x2330", **{"class": "0x030200"})
         wait_until(says(exporter, 'address="0000:02:00.0"'), "the new function")
