@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "exporter/base64.h"
 #include "exporter/printable.h"
 #include "exporter/yaml_document.h"
 
@@ -202,27 +203,6 @@ void ReadServer(const YamlValue& value, ApiAccess* access) {
   access->host = host;
   access->port = *number;
   access->path_prefix = path;
-}
-
-// What the base64 (RFC 4648, section 4) in `text` stands for; line ends do not count.
-std::optional<std::string> FromBase64(std::string text) {
-  const std::string digits = std::string(kAlphanumeric) + "+/";
-  std::erase_if(text, [](char c) { return c == '\r' || c == '\n'; });
-  const std::size_t size = text.find_last_not_of('=') + 1;
-  if (text.size() % 4 != 0 || text.size() - size > 2) return std::nullopt;
-  std::string bytes;
-  std::uint32_t bits = 0;
-  int count = 0;  // of the low bits of `bits` that are not in `bytes` yet
-  for (const char c : text.substr(0, size)) {
-    const std::size_t digit = digits.find(c);
-    if (digit == std::string::npos) return std::nullopt;
-    bits = bits << 6 | static_cast<std::uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 0xff);
-  }
-  return bytes;
 }
 
 // What `key` names as a file, or `key`-data holds as base64. Like client-go not both: it says

@@ -6,9 +6,8 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <iostream>
-#include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -28,6 +27,8 @@
 #include "exporter/service.h"
 #include "exporter/sinks/atomic_file.h"
 #include "exporter/snapshot.h"
+#include "exporter/web_config_file.h"
+#include "exporter/yaml_document.h"
 
 namespace exporter {
 namespace {
@@ -62,10 +63,9 @@ dt::Result<UeventSocket> OpenUevents(const HostPaths& paths) {
 dt::Result<Catalogue> LoadCatalogue(const std::string& file) {
   dt::Result<Catalogue> built_in = ParseCatalogue(BuiltInCatalogue(), "accelerators.yaml");
   if (!built_in || file.empty()) return built_in;
-  std::ifstream stream(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected YAML"};
-  dt::Result<Catalogue> extra = ParseCatalogue(text, file);
+  const dt::Result<std::string> text = ReadYamlFile(file);
+  if (!text) return text.error();
+  dt::Result<Catalogue> extra = ParseCatalogue(*text, file);
   if (!extra) return extra;
   return Extend(std::move(built_in).value(), std::move(extra).value());
 }
@@ -140,6 +140,12 @@ std::variant<Configuration, Exit> LoadConfiguration(int argc, char** argv) {
     const dt::Result<HostTree> snapshot = ReadSnapshot(options.paths.snapshot);
     if (!snapshot) return wrong("--path.snapshot: " + snapshot.error().message);
   }
+  std::shared_ptr<WebConfigFile> web;
+  if (!options.web_config_file.empty()) {
+    dt::Result<std::shared_ptr<WebConfigFile>> read = WebConfigFile::Load(options.web_config_file);
+    if (!read) return wrong("--web.config.file: " + read.error().message);
+    web = std::move(read).value();
+  }
   OutputTargets targets;
   const bool writes =
       !options.dry_run && !options.explain && !options.config_check && options.snapshot.empty();
@@ -149,7 +155,8 @@ std::variant<Configuration, Exit> LoadConfiguration(int argc, char** argv) {
     if (!found) return wrong(found.error().message);
     targets = std::move(found).value();
   }
-  return Configuration{std::move(options), std::move(catalogue).value(), std::move(targets)};
+  return Configuration{std::move(options), std::move(catalogue).value(), std::move(targets),
+                       std::move(web)};
 }
 
 int Run(int argc, char** argv) {

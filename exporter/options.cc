@@ -3,8 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 
@@ -12,6 +10,7 @@
 #include "exporter/config.h"
 #include "exporter/printable.h"
 #include "exporter/sinks/http_server.h"
+#include "exporter/yaml_document.h"
 
 namespace exporter {
 namespace {
@@ -285,6 +284,12 @@ void DefineFlags(CLI::App* app, Options* options, Text* text) {
                      [](const auto& v) { return v.starts_with('/') && v.size() > 1; }))
       ->type_name("PATH")
       ->capture_default_str();
+  app->add_option("--web.config.file", options->web_config_file,
+                  "TLS, users, headers and a rate limit for what is served, in the format of "
+                  "Prometheus and its exporters.")
+      ->type_name("FILE");
+  app->add_flag("--web.enable-lifecycle", options->enable_lifecycle,
+                "POST /-/reload reads the configuration and the hardware again.");
   app->add_option("--textfile.directory", options->textfile_directory,
                   "Write the metrics into this directory of node_exporter's textfile collector.")
       ->type_name("DIR");
@@ -367,10 +372,9 @@ std::optional<std::string> ApplyConfig(CLI::App* app, const std::vector<ConfigEn
 }
 
 dt::Result<std::vector<ConfigEntry>> ReadConfig(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected YAML"};
-  return ParseConfig(text, file);
+  const dt::Result<std::string> text = ReadYamlFile(file);
+  if (!text) return text.error();
+  return ParseConfig(*text, file);
 }
 
 // What contradicts itself, whether flags or file say so.

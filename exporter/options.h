@@ -47,6 +47,8 @@ struct Options {
   std::set<std::string, std::less<>> disabled_collectors;
   std::vector<std::string> listen_addresses = {":9931"};
   std::string telemetry_path = "/metrics";
+  std::string web_config_file;    // empty: plain HTTP for everybody
+  bool enable_lifecycle = false;  // POST /-/reload
   std::string textfile_directory;  // node_exporter's; empty: none
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kLogfmt;

@@ -1,21 +1,25 @@
 #include "exporter/service.h"
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "exporter/build_info.h"
 #include "exporter/collect.h"
@@ -77,7 +81,9 @@ class Service {
         inventory_(std::move(inventory)),
         uevents_(std::move(uevents)),
         hold_(Clock::now(), ToTicks(options_.removal_delay)),
-        outputs_(std::make_shared<Outputs>(std::move(configuration.targets), log)) {}
+        outputs_(std::make_shared<Outputs>(std::move(configuration.targets), log)),
+        web_(std::move(configuration.web)),
+        lifecycle_enabled_(options_.enable_lifecycle) {}
 
   int Run(int signals) {
     const std::string unconfined = Confine(outputs_->WritableDirectories());
@@ -87,7 +93,14 @@ class Service {
     std::string error;
     const LabelReport labels = ToLabels(inventory_, options_.labels);
     const std::string metrics = ToMetrics(labels);
-    server_ = HttpServer::Start(options_.listen_addresses, ToPages(labels, metrics), &error);
+    const Action reload = [this](const std::function<void(HttpReply)>& reply) {
+      if (!lifecycle_enabled_) return reply({403, "Lifecycle API is not enabled.\n"});
+      const std::lock_guard lock(reload_mutex_);
+      reload_replies_.push_back(reply);
+      eventfd_write(reload_asked_, 1);
+    };
+    server_ = HttpServer::Start(options_.listen_addresses, ToPages(labels, metrics),
+                                {{"/-/reload", reload}}, Security(), &error);
     if (server_ == nullptr) {
       std::cerr << "devicetree-exporter: " << error << "\n";
       return kRuntimeFailure;
@@ -108,7 +121,8 @@ class Service {
     log_.Write(LogLevel::kInfo, "Stopping");
     // Neither a peer that holds its connection nor an API server that is silent holds us.
     const bool stopped = outputs_->Stop(kShutdownPatience / 2);
-    if (!server_->Stop(kShutdownPatience / 2) || !stopped) std::_Exit(kDone);
+    server_->Stop(kShutdownPatience / 2);
+    if (!stopped) std::_Exit(kDone);
     return kDone;
   }
 
@@ -133,33 +147,54 @@ class Service {
   Pages ToPages(const LabelReport& labels, const std::string& metrics) {
     PageLinks links;
     links.metrics = options_.telemetry_path;
-    const std::string safe = "Content-Security-Policy: " + std::string(LandingPageCsp()) +
-                             "\r\nX-Content-Type-Options: nosniff\r\n";
     Pages pages;
     pages.emplace(
         "/", Page{kHtmlType, PreparedBody(ToLandingPage(inventory_, labels, kBuildInfo, links)),
-                  nullptr, safe});
+                  nullptr,
+                  {{"Content-Security-Policy", std::string(LandingPageCsp())}}});
     pages.emplace(
         links.inventory,
         Page{kJsonType, PreparedBody(ToInventoryJson(inventory_, labels, kBuildInfo)), nullptr});
     pages.emplace(links.healthy, Page{kPlainType, PreparedBody("Healthy.\n"), nullptr});
     pages.emplace(links.ready, Page{kPlainType, PreparedBody("Ready.\n"), nullptr});
     pages.insert_or_assign(links.metrics,
-                           Page{kMetricsType, PreparedBody(metrics), [outputs = outputs_] {
-                                  return ToProcessMetrics(ReadProcessStats()) + outputs->Metrics();
+                           Page{kMetricsType, PreparedBody(metrics), [outputs = outputs_, web = web_] {
+                                  return ToProcessMetrics(ReadProcessStats()) + outputs->Metrics() +
+                                         (web ? ToWebConfigMetrics(web->last_reload_successful()) : "");
                                 }});
     return pages;
   }
 
-  // All of it, or nothing.
-  void Reload() {
+  SecuritySource Security() const {
+    if (web_ == nullptr) return nullptr;
+    return [web = web_, &log = log_] { return web->Current(log); };
+  }
+
+  // Those who asked for it over HTTP hear how it went, as Prometheus says it.
+  void ReloadAsAsked() {
+    eventfd_t count = 0;
+    eventfd_read(reload_asked_, &count);
+    std::vector<std::function<void(HttpReply)>> replies;
+    {
+      const std::lock_guard lock(reload_mutex_);
+      replies.swap(reload_replies_);
+    }
+    const std::string error = Reload();
+    for (const auto& reply : replies) {
+      reply(error.empty() ? HttpReply{200, ""}
+                          : HttpReply{500, "failed to reload config: " + error + "\n"});
+    }
+  }
+
+  // All of it, or nothing. Empty, or what is wrong.
+  std::string Reload() {
     dt::Result<Configuration> loaded = load_();
     config_report_.last_reload_successful = loaded.has_value();
     if (!loaded) {
       log_.Write(LogLevel::kError, "The configuration is wrong; the old one stays",
                  {{"error", loaded.error().message}});
       Publish();
-      return;
+      return loaded.error().message;
     }
     config_report_.last_success = std::chrono::system_clock::now();
     Configuration fresh = std::move(loaded).value();
@@ -170,12 +205,16 @@ class Service {
     catalogue_ = std::move(fresh.catalogue);
     subsystems_ = WatchedSubsystems(catalogue_);
     log_.Configure(options_.log_level, options_.log_format);
+    lifecycle_enabled_ = options_.enable_lifecycle;
+    web_ = std::move(fresh.web);
+    server_->Secure(Security());
     if (fresh.targets != outputs_->targets()) {
       outputs_->Stop(kShutdownPatience);
       outputs_ = std::make_shared<Outputs>(std::move(fresh.targets), log_);
     }
     ReadHardware();
     log_.Write(LogLevel::kInfo, "Read the configuration and the hardware again");
+    return "";
   }
 
   // What could not be read is tried again, since no event tells that it now can:
@@ -225,8 +264,9 @@ class Service {
 
   void Loop(int signals) {
     for (;;) {
-      std::array<pollfd, 2> waited = {pollfd{signals, POLLIN, 0},
-                                      pollfd{uevents_ ? uevents_->fd() : -1, POLLIN, 0}};
+      std::array<pollfd, 3> waited = {pollfd{signals, POLLIN, 0},
+                                      pollfd{uevents_ ? uevents_->fd() : -1, POLLIN, 0},
+                                      pollfd{reload_asked_, POLLIN, 0}};
       if (poll(waited.data(), waited.size(), Timeout()) < 0) continue;  // EINTR
       if (waited[0].revents != 0) {
         signalfd_siginfo signal{};
@@ -235,6 +275,7 @@ class Service {
         Reload();
       }
       if (waited[1].revents != 0) TakeEvents();
+      if (waited[2].revents != 0) ReloadAsAsked();
       const Clock::time_point now = Clock::now();
       if (read_at_ && *read_at_ <= now) ReadHardware();
       const auto is_due = [&](const auto& time) { return time && *time <= now; };
@@ -258,6 +299,11 @@ class Service {
   Departures departures_;
   RemovalHold hold_;
   std::shared_ptr<Outputs> outputs_;  // shared with the page that asks it for live lines
+  std::shared_ptr<WebConfigFile> web_;  // null without one; the server's thread uses it
+  std::atomic<bool> lifecycle_enabled_;
+  const int reload_asked_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  std::mutex reload_mutex_;
+  std::vector<std::function<void(HttpReply)>> reload_replies_;
   std::unique_ptr<HttpServer> server_;
   std::optional<Clock::time_point> read_at_;      // when the hardware is to be read next
   std::optional<Clock::time_point> burst_began_;  // the first event not yet acted on

@@ -3,6 +3,7 @@
 #define EXPORTER_SERVICE_H_
 
 #include <functional>
+#include <memory>
 
 #include "exporter/catalogue.h"
 #include "exporter/inventory.h"
@@ -10,6 +11,7 @@
 #include "exporter/options.h"
 #include "exporter/outputs.h"
 #include "exporter/uevents.h"
+#include "exporter/web_config_file.h"
 
 namespace exporter {
 
@@ -18,12 +20,13 @@ struct Configuration {
   Options options;
   Catalogue catalogue;
   OutputTargets targets;
+  std::shared_ptr<WebConfigFile> web;  // null without --web.config.file
 };
 
 // Serves `inventory` over HTTP and hands it to the configured targets, and reads the
 // hardware again when `uevents` say that it changed (without them every
-// refresh_interval). SIGHUP, which `signals`, a signalfd, tells, has `load` read the
-// configuration again; if that fails, the old one stays. Returns the exit code once
+// refresh_interval). SIGHUP, which `signals`, a signalfd, tells, and POST /-/reload have
+// `load` read the configuration again; if that fails, the old one stays. Returns the exit code once
 // SIGTERM or SIGINT came; labels and files stay. REQUIRES: `uevents` was opened before
 // the inventory was read, so that no change is missed.
 int Serve(Configuration configuration, const std::function<dt::Result<Configuration>()>& load,

@@ -5,6 +5,9 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -200,6 +203,15 @@ dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file) 
                                                     std::to_string(refused.column) + ": " +
                                                     refused.why};
   }
+}
+
+dt::Result<std::string> ReadYamlFile(const std::string& file) {
+  errno = 0;
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (stream.is_open() && !text.bad()) return std::move(text).str();
+  return dt::Error{dt::ErrorCode::kIo, file + ": " + std::strerror(errno) + "; expected YAML"};
 }
 
 }  // namespace exporter

@@ -41,6 +41,9 @@ struct YamlEntry {
 // "FILE:LINE:COLUMN: what stands there; what was expected".
 dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file);
 
+// The bytes of `file`, for ParseYaml. The error, kIo, names it.
+dt::Result<std::string> ReadYamlFile(const std::string& file);
+
 }  // namespace exporter
 
 #endif  // EXPORTER_YAML_DOCUMENT_H_

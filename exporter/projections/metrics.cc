@@ -245,6 +245,15 @@ std::string ToProcessMetrics(const ProcessStats& stats) {
   return std::move(out).Text();
 }
 
+std::string ToWebConfigMetrics(bool last_reload_successful) {
+  Exposition out;
+  out.AddSingle("devicetree_exporter_web_config_last_reload_successful",
+                "Whether the web configuration and the certificates that it names were good when "
+                "they were last read.",
+                std::optional(ToNumber(last_reload_successful)));
+  return std::move(out).Text();
+}
+
 std::string ToLabelSinkMetrics(const SinkReport& report) {
   Exposition out;
   out.Begin("devicetree_node_label_applied",

@@ -35,6 +35,9 @@ struct ConfigReport {
 };
 std::string ToConfigMetrics(const ConfigReport& report);
 
+// How the last reading of the web configuration went.
+std::string ToWebConfigMetrics(bool last_reload_successful);
+
 std::string ToProcessMetrics(const ProcessStats& stats);
 
 // How the Kubernetes label sink fares.

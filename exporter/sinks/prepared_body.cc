@@ -43,19 +43,18 @@ void AppendLittleEndian(std::uint32_t value, std::string* out) {
 
 PreparedBody::PreparedBody(std::string text)
     : text_(std::move(text)),
-      deflated_(Deflate(text_, Z_BEST_COMPRESSION, MAX_WBITS, MAX_MEM_LEVEL, Z_SYNC_FLUSH)),
+      gzip_(std::string(kGzipHeader) +
+            Deflate(text_, Z_BEST_COMPRESSION, MAX_WBITS, MAX_MEM_LEVEL, Z_SYNC_FLUSH)),
       crc_(Crc(text_)) {}
 
-std::string PreparedBody::Gzip(std::string_view live) const {
-  std::string body(kGzipHeader);
-  body += deflated_;
+BodyParts PreparedBody::Gzip(std::string_view live) const {
   // Stored: packing a thousand bytes for each request costs more than sending them.
-  body += Deflate(live, Z_NO_COMPRESSION, 9, 1, Z_FINISH);
+  std::string rest = Deflate(live, Z_NO_COMPRESSION, 9, 1, Z_FINISH);
   AppendLittleEndian(
       static_cast<std::uint32_t>(crc32_combine(crc_, Crc(live), static_cast<z_off_t>(live.size()))),
-      &body);
-  AppendLittleEndian(static_cast<std::uint32_t>(text_.size() + live.size()), &body);
-  return body;
+      &rest);
+  AppendLittleEndian(static_cast<std::uint32_t>(text_.size() + live.size()), &rest);
+  return {gzip_, std::move(rest)};
 }
 
 }  // namespace exporter

@@ -53,9 +53,15 @@ def run(*args, seconds=START_SECONDS):
         )
 
 
-def request(host, port, method, path, headers=None, seconds=START_SECONDS):
-    """One request with exactly these headers (http.client would add Accept-Encoding)."""
-    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+def request(host, port, method, path, headers=None, seconds=START_SECONDS, tls=None):
+    """One request with exactly these headers (http.client would add Accept-Encoding).
+
+    tls: the ssl.SSLContext to speak HTTPS with.
+    """
+    if tls is None:
+        connection = http.client.HTTPConnection(host, port, timeout=seconds)
+    else:
+        connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=tls)
     with contextlib.closing(connection):
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
@@ -78,9 +84,14 @@ class Exporter:
     the kernel for a free one, which is read from the log.
     """
 
-    def __init__(self, *args, listen=("127.0.0.1:0",), under=()):
-        """under: a program and its arguments that starts ours, such as unshare."""
+    def __init__(self, *args, listen=("127.0.0.1:0",), under=(), tls=None, headers=None):
+        """under: a program and its arguments that starts ours, such as unshare.
+
+        tls, headers: what each request is made with, as request() takes them.
+        """
         self._under = list(under)
+        self._tls = tls
+        self._headers = headers or {}
         self._args = list(args)
         self._listen = list(listen)
         self._lines = {"stdout": [], "stderr": []}
@@ -127,7 +138,7 @@ class Exporter:
     @property
     def url(self):
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     @property
     def stdout(self):
@@ -148,7 +159,8 @@ class Exporter:
         return [(loopback.get(host, host), int(match[2])) for host, match in zip(hosts, found)]
 
     def request(self, method, path, headers=None, host=None):
-        return request(host or self.host, self.port, method, path, headers)
+        headers = {**self._headers, **(headers or {})}
+        return request(host or self.host, self.port, method, path, headers, tls=self._tls)
 
     def get(self, path, headers=None, host=None):
         return self.request("GET", path, headers, host)

@@ -8,6 +8,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,11 +28,30 @@ Pages OnePage(const std::string& text) {
   return pages;
 }
 
+// POST of /action is answered by another thread.
+Actions OneAction() {
+  return {{"/action", [](const std::function<void(HttpReply)>& reply) {
+             std::thread([reply] { reply({200, "acted\n"}); }).detach();
+           }}};
+}
+
+// The hash is bcrypt's of "secret", of the lowest cost.
+constexpr const char* kHash = "$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+constexpr const char* kAdaSecret = "Authorization: Basic YWRhOnNlY3JldA==\r\n";
+constexpr const char* kAdaWrong = "Authorization: Basic YWRhOndyb25n\r\n";
+constexpr const char* kBobSecret = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
+
+SecuritySource Always(const WebSettings& settings) {
+  auto security = std::make_shared<WebSecurity>();
+  security->settings = settings;
+  return [security] { return security; };
+}
+
 class HttpServerTest : public testing::Test {
  protected:
   void SetUp() override {
     std::string error;
-    server_ = HttpServer::Start({"127.0.0.1:0"}, OnePage("fixed "), &error);
+    server_ = HttpServer::Start({"127.0.0.1:0"}, OnePage("fixed "), OneAction(), nullptr, &error);
     ASSERT_NE(server_, nullptr) << error;
     const std::string address = server_->addresses().front();
     port_ = static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
@@ -58,8 +79,9 @@ class HttpServerTest : public testing::Test {
     close(fd);
     return answer;
   }
+  // On a connection of its own.
   std::string Get(const std::string& headers) const {
-    return Ask("GET /page HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n");
+    return Ask("GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + headers + "\r\n");
   }
 
   std::unique_ptr<HttpServer> server_;
@@ -75,7 +97,7 @@ TEST_F(HttpServerTest, GetAnswersWithTheBodyAndItsLivePart) {
 }
 
 TEST_F(HttpServerTest, HeadAnswersWithTheSameHeadersAndNoBody) {
-  const std::string answer = Ask("HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::string answer = Ask("HEAD /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_THAT(answer, HasSubstr("Content-Length: 10\r\n"));
   EXPECT_THAT(answer, EndsWith("\r\n\r\n"));
@@ -93,12 +115,140 @@ TEST_F(HttpServerTest, GzipIsSentOnlyWhereTheClientTakesIt) {
 }
 
 TEST_F(HttpServerTest, OtherPathsAndMethodsAreRefused) {
-  EXPECT_THAT(Ask("GET /other HTTP/1.1\r\nHost: x\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
-  EXPECT_THAT(Ask("GET /page/ HTTP/1.1\r\nHost: x\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(Ask("GET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(Ask("GET /page/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
   const std::string answer =
-      Ask("POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
+      Ask("POST /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 405 "));
   EXPECT_THAT(answer, HasSubstr("\r\nAllow: GET, HEAD\r\n"));
+}
+
+// Keep-alive and pipelining: RFC 9112, section 9.3.
+
+TEST_F(HttpServerTest, AConnectionIsKeptUntilOneSideEndsIt) {
+  const std::string request = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n";
+  const std::string answers =
+      Ask(request + request + "GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = answers.find("fixed live", at)) != std::string::npos; ++at) ++count;
+  EXPECT_EQ(count, 3U) << answers;
+  EXPECT_THAT(Ask("GET /page HTTP/1.0\r\n\r\n"), HasSubstr("Connection: close\r\n"));
+  EXPECT_THAT(Ask("GET /page HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+                  "GET /page HTTP/1.0\r\n\r\n"),
+              HasSubstr("Connection: keep-alive\r\n"));
+}
+
+// What is no request gets a status that says so, and the end of its connection.
+
+TEST_F(HttpServerTest, ARequestThatBreaksTheRulesIsRefused) {
+  struct Case {
+    std::string request;
+    int status;
+  };
+  const std::string get = "GET /page HTTP/1.1\r\nHost: x\r\n";
+  const Case cases[] = {
+      {"GET /page HTTP/1.1\r\n\r\n", 400},                          // no Host
+      {get + "Host: y\r\n\r\n", 400},                               // two
+      {get + "A b: c\r\n\r\n", 400},                                // a space in a name
+      {get + "a: b\x01\r\n\r\n", 400},                              // a control character
+      {"GET page HTTP/1.1\r\nHost: x\r\n\r\n", 400},                // no path
+      {"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},                // no percent-encoding
+      {"GET /% HTTP/1.1\r\nHost: x\r\n\r\n", 400},                  // nor this
+      {"GET\r\n\r\n", 400},
+      {"GET /page HTTP/2.0\r\nHost: x\r\n\r\n", 505},
+      {get + "Content-Length: -1\r\n\r\n", 400},
+      {get + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400},
+      {get + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+      {get + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400},
+      {get + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+      {get + "Long: " + std::string(100'000, 'a') + "\r\n\r\n", 431},
+      {"GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\nHost: x\r\n\r\n", 431},
+      {get + "Content-Length: 100000\r\n\r\n" + std::string(100'000, 'a'), 413},
+  };
+  for (const Case& each : cases) {
+    const std::string answer = Ask(each.request);
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 " + std::to_string(each.status) + " "))
+        << each.request.substr(0, 100);
+    EXPECT_THAT(Get(""), EndsWith("fixed live")) << "and it harms nobody else";
+  }
+}
+
+TEST_F(HttpServerTest, APathIsComparedAsItIsMeant) {
+  for (const char* same : {"/page?x=1", "/%70age", "/pag%65?a%zz", "http://x/page", "HTTP://y:1/page?"}) {
+    EXPECT_THAT(Ask(std::string("GET ") + same + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+                StartsWith("HTTP/1.1 200 ")) << same;
+  }
+  for (const char* other : {"//page", "/page/", "/./page", "/x/../page", "/page%00", "/PAGE", "/",
+                            "http://x", "*", "/page%2f"}) {
+    EXPECT_THAT(Ask(std::string("GET ") + other + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+                StartsWith("HTTP/1.1 404 ")) << other;
+  }
+}
+
+// Actions.
+
+TEST_F(HttpServerTest, AnActionIsForPostAndPutAndMayAnswerFromAnotherThread) {
+  const std::string rest = " /action HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab";
+  for (const char* method : {"POST", "PUT"}) {
+    EXPECT_THAT(Ask(method + rest), EndsWith("\r\n\r\nacted\n")) << method;
+  }
+  for (const char* method : {"GET", "DELETE", "TRACE", "BREW"}) {
+    const std::string answer = Ask(method + rest);
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 405 ")) << method;
+    EXPECT_THAT(answer, HasSubstr("\r\nAllow: POST, PUT\r\n")) << method;
+  }
+}
+
+TEST_F(HttpServerTest, AnExpectedContinueComesBeforeTheBodyIsRead) {
+  EXPECT_THAT(Ask("POST /action HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 2\r\n\r\nab"),
+              StartsWith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
+}
+
+// What a web configuration asks.
+
+TEST_F(HttpServerTest, UsersHaveToSayWhoTheyAre) {
+  WebSettings settings;
+  settings.users = {{"ada", kHash}};
+  server_->Secure(Always(settings));
+  for (const char* refused : {"", kAdaWrong, kBobSecret, "Authorization: Bearer x\r\n",
+                              "Authorization: Basic ???\r\n", "Authorization: Basic YWRh\r\n"}) {
+    const std::string answer = Get(std::string(refused) );
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 401 ")) << refused;
+    EXPECT_THAT(answer, HasSubstr("\r\nWWW-Authenticate: Basic realm=")) << refused;
+    EXPECT_THAT(answer, Not(HasSubstr("live"))) << refused;
+  }
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(Get(std::string(kAdaSecret) ), EndsWith("fixed live"));
+  }
+  settings.users = {{"bob", kHash}};
+  server_->Secure(Always(settings));
+  EXPECT_THAT(Get(std::string(kAdaSecret) ), StartsWith("HTTP/1.1 401 "))
+      << "who is no user any more is not remembered";
+}
+
+TEST_F(HttpServerTest, ConfiguredHeadersStandInEveryAnswerAndOnce) {
+  WebSettings settings;
+  settings.headers = {{"X-Frame-Options", "deny"}, {"X-Content-Type-Options", "nosniff"}};
+  server_->Secure(Always(settings));
+  for (const char* path : {"/page", "/other"}) {
+    const std::string answer =
+        Ask(std::string("GET ") + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    EXPECT_THAT(answer, HasSubstr("\r\nX-Frame-Options: deny\r\n")) << path;
+    const std::size_t first = answer.find("nosniff");
+    EXPECT_NE(first, std::string::npos) << path;
+    EXPECT_EQ(answer.find("nosniff", first + 1), std::string::npos) << path;
+  }
+}
+
+TEST_F(HttpServerTest, ARateLimitLetsABurstPass) {
+  WebSettings settings;
+  settings.rate_limit = RateLimit{std::chrono::hours(1), 3};
+  server_->Secure(Always(settings));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(Get(""), StartsWith("HTTP/1.1 200 ")) << i;
+  }
+  EXPECT_THAT(Get(""), StartsWith("HTTP/1.1 429 "));
 }
 
 TEST_F(HttpServerTest, PublishedPagesAreSeenByTheNextRequest) {
@@ -128,10 +278,10 @@ TEST_F(HttpServerTest, StopDoesNotWaitForSilentPeers) {
 
 TEST(HttpServer, ABusyPortIsAnErrorThatNamesIt) {
   std::string error;
-  const auto first = HttpServer::Start({"127.0.0.1:0"}, OnePage(""), &error);
+  const auto first = HttpServer::Start({"127.0.0.1:0"}, OnePage(""), {}, nullptr, &error);
   ASSERT_NE(first, nullptr) << error;
   const std::string address = first->addresses().front();
-  EXPECT_EQ(HttpServer::Start({"127.0.0.1:0", address}, OnePage(""), &error), nullptr);
+  EXPECT_EQ(HttpServer::Start({"127.0.0.1:0", address}, OnePage(""), {}, nullptr, &error), nullptr);
   EXPECT_THAT(error, HasSubstr(address));
   EXPECT_THAT(error, HasSubstr("Address already in use"));
 }
