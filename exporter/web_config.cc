@@ -138,11 +138,12 @@ std::optional<std::chrono::duration<double>> ParseGoDuration(std::string_view te
   if (text.empty()) return std::nullopt;
   double seconds = 0;
   while (!text.empty()) {
+    if (text.front() != '.' && (text.front() < '0' || text.front() > '9')) return std::nullopt;
     double number = 0;
     const char* const end = text.data() + text.size();
     const auto [rest, error] =
         std::from_chars(text.data(), end, number, std::chars_format::fixed);
-    if (error != std::errc() || text.front() == '-') return std::nullopt;
+    if (error != std::errc()) return std::nullopt;
     text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
     const std::string_view name = text.substr(0, text.find_first_of("0123456789."));
     text.remove_prefix(name.size());

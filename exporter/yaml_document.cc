@@ -210,7 +210,8 @@ dt::Result<std::string> ReadYamlFile(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   std::ostringstream text;
   text << stream.rdbuf();
-  if (stream.is_open() && !text.bad()) return std::move(text).str();
+  stream.peek();  // tells an error from the end
+  if (stream.is_open() && !stream.bad()) return std::move(text).str();
   return dt::Error{dt::ErrorCode::kIo, file + ": " + std::strerror(errno) + "; expected YAML"};
 }
 

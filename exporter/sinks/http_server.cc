@@ -421,7 +421,7 @@ class BeastServer final : public HttpServer {
     co_await stream.async_handshake(ssl::stream_base::server, Into(error));
     if (IsPlainHttp(error)) {
       const Answer answer = Answer::Of(400, "Client sent an HTTP request to an HTTPS server.\n");
-      co_await Write(connection.socket, answer, ToHead(answer, {}, 11, false), false, error);
+      co_await Write(connection.socket, answer, ToHead(answer, {}, 11, false), true, error);
       co_await Discard(connection);
     }
     if (error) co_return;
@@ -458,10 +458,10 @@ class BeastServer final : public HttpServer {
       } else {
         co_return;
       }
-      keep = !error && request.keep_alive();
+      const bool is_broken = error || answer.status == 400;
+      keep = !is_broken && request.keep_alive();
       const bool has_body = request.method() != http::verb::head;
       const std::string head = ToHead(answer, settings.headers, request.version(), keep);
-      const bool is_broken = static_cast<bool>(error);
       co_await Write(stream, answer, head, has_body, error);
       if (error) co_return;
       if (is_broken) co_await Discard(connection);

@@ -3,9 +3,6 @@
 #include <crypt.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <array>
 #include <condition_variable>
@@ -18,8 +15,6 @@
 
 namespace exporter {
 namespace {
-
-constexpr int kNiceness = 10;  // scrapes first
 
 using Digest = std::array<unsigned char, SHA256_DIGEST_LENGTH>;
 
@@ -72,7 +67,6 @@ struct PasswordChecker::State {
   }
 
   void Run() {
-    setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNiceness);
     std::unique_lock lock(mutex);
     for (;;) {
       changed.wait(lock, [this] { return stopping || !jobs.empty(); });

@@ -20,7 +20,7 @@ inline constexpr std::size_t kMaxRememberedPasswords = 100;
 
 enum class Verdict { kRight, kWrong, kTooMany };
 
-// Thread-safe. One thread of low priority does the checks, one after the other; it ends after
+// Thread-safe. One thread does the checks, one after the other; it ends after
 // the one under way once this is gone.
 class PasswordChecker {
  public:

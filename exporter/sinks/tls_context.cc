@@ -59,7 +59,8 @@ Bio Open(const PemSource& source, const char* expected) {
     std::ifstream stream(source.file, std::ios::binary);
     std::ostringstream read;
     read << stream.rdbuf();
-    if (!stream.is_open() || read.bad()) Refuse(source, std::strerror(errno), expected);
+    stream.peek();  // tells an error from the end
+    if (!stream.is_open() || stream.bad()) Refuse(source, std::strerror(errno), expected);
     text = std::move(read).str();
   }
   Bio bio(BIO_new(BIO_s_mem()));

@@ -137,7 +137,7 @@ TEST(Config, ThatCannotBeReadIsNamed) {
   const char* const argv[] = {"devicetree-exporter", "--config.file=/does/not/exist"};
   const auto parsed = ParseOptions(2, argv, {"1.2.3", "abc", "gcc"});
   EXPECT_EQ(std::get<Exit>(parsed).text,
-            "devicetree-exporter: /does/not/exist: cannot be read; expected YAML\n");
+            "devicetree-exporter: /does/not/exist: No such file or directory; expected YAML\n");
 }
 
 TEST(NearestWord, IsTheLeastDistantOneIfThatIsNear) {

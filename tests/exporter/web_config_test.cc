@@ -126,7 +126,7 @@ TEST(WebConfig, WhatCannotBeHonouredIsRefusedByName) {
       {"tls_server_config: a\n",
        "web.yml:1:20: no mapping; expected cert_file: and others"},
       {tls + "certfile: x}\n",
-       "web.yml:1:47: unknown key \"certfile\"; expected perhaps \"cert_file\""},
+       "web.yml:1:48: unknown key \"certfile\"; expected perhaps \"cert_file\""},
       {"tls_server_config: {min_version: TLS12}\n",
        "web.yml:1:1: tls_server_config without a certificate; expected cert_file and key_file"},
       {"tls_server_config: {key_file: k}\n",
@@ -134,29 +134,29 @@ TEST(WebConfig, WhatCannotBeHonouredIsRefusedByName) {
       {"tls_server_config: {cert_file: c}\n",
        "web.yml:1:1: no private key; expected key_file or key"},
       {tls + "cert: x}\n",
-       "web.yml:1:47: cert beside the one at web.yml:1:32; expected one of them"},
+       "web.yml:1:48: cert beside the one at web.yml:1:32; expected one of them"},
       {tls + "client_auth_type: Require}\n",
-       "web.yml:1:65: \"Require\" given; expected one of NoClientCert, RequestClientCert, "
+       "web.yml:1:66: \"Require\" given; expected one of NoClientCert, RequestClientCert, "
        "RequireAnyClientCert, RequireClientCert, VerifyClientCertIfGiven, "
        "RequireAndVerifyClientCert"},
       {tls + "client_ca_file: ca}\n",
        "web.yml:1:1: a client CA without a client_auth_type; expected RequireAndVerifyClientCert, "
        "say"},
       {tls + "client_allowed_sans: [a]}\n",
-       "web.yml:1:47: client_allowed_sans without a client_auth_type; expected "
+       "web.yml:1:48: client_allowed_sans without a client_auth_type; expected "
        "RequireAndVerifyClientCert, say"},
       {tls + "min_version: TLS14}\n",
-       "web.yml:1:60: \"TLS14\" given; expected one of TLS10, TLS11, TLS12, TLS13"},
+       "web.yml:1:61: \"TLS14\" given; expected one of TLS10, TLS11, TLS12, TLS13"},
       {tls + "min_version: TLS13, max_version: TLS12}\n",
-       "web.yml:1:80: min_version is above max_version; expected it to be at most that"},
+       "web.yml:1:81: min_version is above max_version; expected it to be at most that"},
       {tls + "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}\n",
-       "web.yml:1:63: \"TLS_RSA_WITH_RC4_128_SHA\" given; expected a suite of Go's "
+       "web.yml:1:64: \"TLS_RSA_WITH_RC4_128_SHA\" given; expected a suite of Go's "
        "tls.CipherSuites()"},
-      {tls + "cipher_suites: X}\n", "web.yml:1:62: no list; expected one"},
+      {tls + "cipher_suites: X}\n", "web.yml:1:63: no list; expected one"},
       {tls + "curve_preferences: [P256]}\n",
-       "web.yml:1:67: \"P256\" given; expected one of CurveP256, CurveP384, CurveP521, X25519"},
+       "web.yml:1:68: \"P256\" given; expected one of CurveP256, CurveP384, CurveP521, X25519"},
       {tls + "prefer_server_cipher_suites: yes}\n",
-       "web.yml:1:76: \"yes\" given; expected true or false"},
+       "web.yml:1:77: \"yes\" given; expected true or false"},
       {"http_server_config: {http2: true}\n",
        "web.yml:1:29: http2 is not spoken here; expected false, or no such key"},
       {"http_server_config: {headers: {Server: x}}\n",

@@ -50,13 +50,13 @@ def make_ca(folder, name="ca"):
     )
 
 
-def issue_certificate(ca, folder, name, hosts=(), days=2, organizations=()):
+def issue_certificate(ca, folder, name, hosts=(), days=2, organizations=(), names=()):
     """A certificate for the server on these hosts, or for the client called name.
 
-    hosts are DNS names and IP addresses. Kubernetes takes organizations as the
+    hosts are DNS names and IP addresses, names others such as "URI:spiffe://x". Kubernetes takes organizations as the
     groups of the user called name. days=-1: it expired a day ago.
     """
-    names = [f"{'IP' if _is_address(host) else 'DNS'}:{host}" for host in hosts]
+    names = [*(f"{'IP' if _is_address(host) else 'DNS'}:{host}" for host in hosts), *names]
     return _certificate(
         pathlib.Path(folder),
         name,

@@ -1,4 +1,4 @@
-"""Between events the process sleeps: nothing but the HTTP server's own poll wakes it."""
+"""Between events the process sleeps: nothing wakes it."""
 
 import pathlib
 import re
@@ -9,8 +9,7 @@ from conftest import BOARDS
 from exporter import Exporter
 
 SECONDS = 60
-HTTP_POLLS = 13  # CivetWeb looks every 5 s whether it is to end
-ALLOWED = HTTP_POLLS + 2
+ALLOWED = 2  # the last connection's deadline, and one to spare
 
 
 def wake_ups(pid):
