@@ -45,13 +45,14 @@ std::optional<double> ReadStartTime() {
   return seconds(now) - seconds(boot) + ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-// statm: total and resident size in pages.
+// statm: total and resident size in pages. The file stays open: each read shows what is now.
 void ReadMemory(ProcessStats* stats) {
-  const std::string statm = ReadSmall("/proc/self/statm");
-  if (statm.empty()) return;
+  static const int statm_file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  std::array<char, 128> statm{};
+  if (pread(statm_file, statm.data(), statm.size() - 1, 0) <= 0) return;
   const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   char* end = nullptr;
-  stats->virtual_memory_bytes = std::strtoull(statm.c_str(), &end, 10) * page;
+  stats->virtual_memory_bytes = std::strtoull(statm.data(), &end, 10) * page;
   stats->resident_memory_bytes = std::strtoull(end, nullptr, 10) * page;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdio>
 #include <initializer_list>
 #include <optional>
@@ -227,22 +228,33 @@ std::string ToConfigMetrics(const ConfigReport& report) {
   return std::move(out).Text();
 }
 
+// By hand: these are the lines that each scrape waits for, and prometheus-cpp's serializer takes
+// longer for them than all the rest of a scrape.
 std::string ToProcessMetrics(const ProcessStats& stats) {
-  Exposition out;
-  out.AddSingle("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
-                stats.cpu_seconds, MetricType::Counter);
-  out.AddSingle("process_max_fds", "Maximum number of open file descriptors.", stats.max_fds);
-  out.AddSingle("process_open_fds", "Number of open file descriptors.", stats.open_fds);
-  out.AddSingle("process_resident_memory_bytes", "Resident memory size in bytes.",
-                stats.resident_memory_bytes);
-  out.AddSingle("process_start_time_seconds",
-                "Start time of the process since unix epoch in seconds.", stats.start_time_seconds);
-  out.AddSingle("process_virtual_memory_bytes", "Virtual memory size in bytes.",
-                stats.virtual_memory_bytes);
-  out.AddSingle("process_virtual_memory_max_bytes",
-                "Maximum amount of virtual memory available in bytes.",
-                stats.virtual_memory_max_bytes);
-  return std::move(out).Text();
+  std::string out;
+  const auto add = [&out](const char* name, const char* help, const auto& value,
+                          const char* type = "gauge") {
+    if (!value) return;
+    std::array<char, 32> digits;
+    const char* const end =
+        std::to_chars(digits.begin(), digits.end(), static_cast<double>(*value)).ptr;
+    out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name);
+    out.append(" ").append(type).append("\n").append(name).append(" ");
+    out.append(digits.data(), static_cast<std::size_t>(end - digits.data())).append("\n");
+  };
+  add("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
+      stats.cpu_seconds, "counter");
+  add("process_max_fds", "Maximum number of open file descriptors.", stats.max_fds);
+  add("process_open_fds", "Number of open file descriptors.", stats.open_fds);
+  add("process_resident_memory_bytes", "Resident memory size in bytes.",
+      stats.resident_memory_bytes);
+  add("process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
+      stats.start_time_seconds);
+  add("process_virtual_memory_bytes", "Virtual memory size in bytes.",
+      stats.virtual_memory_bytes);
+  add("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.",
+      stats.virtual_memory_max_bytes);
+  return out;
 }
 
 std::string ToWebConfigMetrics(bool last_reload_successful) {

@@ -55,6 +55,9 @@ constexpr const char* kTextType = "text/plain; charset=utf-8";
 constexpr std::chrono::seconds kClosingPatience{1};
 constexpr std::size_t kMaxDiscardedBytes = 1 << 20;
 
+// What the kernel holds of answers that a peer does not read: it would grow to megabytes.
+constexpr int kUnreadBytes = 64 << 10;
+
 // Before the next try to accept, where there are no descriptors or memory left.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
@@ -284,7 +287,7 @@ class BeastServer final : public HttpServer {
   }
 
  private:
-  // One peer. Lives in its coroutine's frame.
+  // One peer. Belongs to its coroutine.
   struct Connection {
     BeastServer& server;
     tcp::socket socket;
@@ -369,10 +372,12 @@ class BeastServer final : public HttpServer {
     }
     if (error) return error;
     acceptor.set_option(net::socket_base::reuse_address(true), error);
-    acceptor.set_option(tcp::no_delay(true), error);  // its connections inherit it
+    // Its connections inherit these.
+    acceptor.set_option(tcp::no_delay(true), error);
+    acceptor.set_option(net::socket_base::send_buffer_size(kUnreadBytes), error);
     if (endpoint.address().is_v6()) acceptor.set_option(net::ip::v6_only(!at.host.empty()), error);
     if (!acceptor.bind(endpoint, error) && !error) acceptor.listen(kBacklog, error);
-    if (error) return error;
+    if (error || acceptor.non_blocking(true, error)) return error;
     const std::string host = at.host.empty() ? (endpoint.address().is_v6() ? "[::]" : "0.0.0.0")
                                              : at.host;
     addresses_.push_back(host + ":" + std::to_string(acceptor.local_endpoint().port()));
@@ -380,34 +385,40 @@ class BeastServer final : public HttpServer {
     return {};
   }
 
+  // All that have come, each time some have: one at a time, newcomers would wait for a turn of
+  // every busy connection.
   net::awaitable<void> Accept(tcp::acceptor& acceptor) {
     const std::size_t most = MaxConnections();
     ErrorCode error;
     while (acceptor.is_open()) {
-      tcp::socket socket = co_await acceptor.async_accept(Into(error));
-      if (error == net::error::operation_aborted) co_return;
-      const bool is_peers_fault = error == net::error::connection_aborted;
-      if (connections_.size() >= most || (error && !is_peers_fault)) CloseLongestIdle();
-      if (!error) {
-        Begin(std::move(socket));
-      } else if (!is_peers_fault) {
-        net::steady_timer pause(io_, kAcceptPause);
-        co_await pause.async_wait(Into(error));
+      co_await acceptor.async_wait(tcp::acceptor::wait_read, Into(error));
+      while (!error) {
+        tcp::socket socket = acceptor.accept(error);
+        if (error == net::error::connection_aborted) {
+          error.clear();
+          continue;
+        }
+        const bool is_short = error && error != net::error::would_block;
+        if (is_short || connections_.size() >= most) CloseLongestIdle();
+        if (!error) Begin(std::move(socket));
       }
+      if (error == net::error::would_block) continue;
+      net::steady_timer pause(io_, kAcceptPause);
+      co_await pause.async_wait(Into(error));
     }
   }
 
   // What ends by an exception (no memory) is this one connection.
   void Begin(tcp::socket socket) {
     try {
-      Spawn(Serve(std::move(socket)));
+      Spawn(Serve(std::make_unique<Connection>(*this, std::move(socket))));
     } catch (const std::exception&) {
       CloseLongestIdle();
     }
   }
 
-  net::awaitable<void> Serve(tcp::socket socket) {
-    Connection connection(*this, std::move(socket));
+  net::awaitable<void> Serve(std::unique_ptr<Connection> owned) {
+    Connection& connection = *owned;
     connection.Await(kRequestPatience, false);
     const std::shared_ptr<const WebSecurity> security = Security();
     if (security == nullptr || security->tls == nullptr) {
