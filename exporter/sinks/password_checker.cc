@@ -92,14 +92,13 @@ struct PasswordChecker::State {
   std::mutex mutex;
   std::condition_variable changed;
   bool stopping = false;
+  bool running = false;  // from the first check on
   std::deque<Job> jobs;
   std::map<std::string, std::size_t> waiting_of;  // by peer, with the one under way
   std::set<Digest> remembered;
 };
 
-PasswordChecker::PasswordChecker() : state_(std::make_shared<State>()) {
-  std::thread([state = state_] { state->Run(); }).detach();
-}
+PasswordChecker::PasswordChecker() : state_(std::make_shared<State>()) {}
 
 PasswordChecker::~PasswordChecker() {
   const std::lock_guard lock(state_->mutex);
@@ -118,7 +117,12 @@ void PasswordChecker::Check(const std::string& peer, const std::string& user,
   {
     const std::lock_guard lock(state_->mutex);
     if (!user_exists || !state_->remembered.contains(digest)) {
-      if (state_->Enqueue({peer, hash, password, user_exists, digest, tell})) return;
+      if (state_->Enqueue({peer, hash, password, user_exists, digest, tell})) {
+        if (!std::exchange(state_->running, true)) {
+          std::thread([state = state_] { state->Run(); }).detach();
+        }
+        return;
+      }
       verdict = Verdict::kTooMany;
     }
   }

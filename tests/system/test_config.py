@@ -108,6 +108,56 @@ def test_no_scrape_fails_while_the_configuration_is_read_again(running, config):
     assert turn > 20
 
 
+# POST /-/reload, as Prometheus has it.
+
+
+def test_a_reload_over_http_is_forbidden_unless_it_is_enabled(running):
+    answer = running.request("POST", "/-/reload", {"Content-Length": "0"})
+    assert (answer.status, answer.body) == (403, b"Lifecycle API is not enabled.\n")
+    assert reloads(running) == 0
+
+
+def test_a_reload_over_http_answers_when_it_is_done(dtb, config):
+    flags = [f"--path.devicetree={dtb('jetson-nano')}", f"--config.file={config}"]
+    with Exporter(*flags, "--web.enable-lifecycle") as it:
+        for method in ["POST", "PUT"]:
+            config.write_text(f"labels: {{prefix: {method.lower()}.example}}\n")
+            assert it.request(method, "/-/reload", {"Content-Length": "0"}).status == 200
+            assert f'key="{method.lower()}.example/nvidia-jetson-nano"' in it.metrics()
+        config.write_text("labels: {prefix: other.example, nodez: [gpu]}\n")
+        answer = it.request("POST", "/-/reload", {"Content-Length": "0"})
+        assert answer.status == 500
+        assert f"{config}:1:33: unknown key" in answer.body.decode()
+        assert 'key="put.example/nvidia-jetson-nano"' in it.metrics()
+        assert it.get("/-/reload").status == 405
+        posted = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST",
+                                 f"{it.url}/-/reload"], capture_output=True, text=True, check=True)
+        assert posted.stdout == "500"
+        config.write_text("web: {enable-lifecycle: false}\n")
+        assert it.request("POST", "/-/reload", {"Content-Length": "0"}).status == 200
+        # The command line wins: it stays enabled.
+        assert it.request("POST", "/-/reload", {"Content-Length": "0"}).status == 200
+        it.stop()
+
+
+def test_many_reloads_at_once_are_all_answered(dtb, config):
+    flags = [f"--path.devicetree={dtb('jetson-nano')}", f"--config.file={config}"]
+    with Exporter(*flags, "--web.enable-lifecycle") as it:
+        answers = []
+
+        def ask():
+            for _ in range(10):
+                answers.append(it.request("POST", "/-/reload", {"Content-Length": "0"}).status)
+
+        askers = [threading.Thread(target=ask) for _ in range(8)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert answers == [200] * 80
+        it.stop()
+
+
 def test_a_check_reads_all_files_and_starts_nothing(config):
     assert exporter.run(f"--config.file={config}", "--config.check").returncode == 0
     config.write_text("labels: {prefix: UPPER}\n")
