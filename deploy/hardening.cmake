@@ -1,6 +1,6 @@
 # Compiler and linker flags of everything that is built: small, hardened, and the same
 # bytes whatever the folder. tests/system/test_static_binaries.py holds the result to it.
-# As Debian builds its packages: -O3 makes the program a sixth larger and no scrape faster.
+# As Debian builds its packages; -O3 makes the code a sixth larger.
 set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 add_compile_options(
