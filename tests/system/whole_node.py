@@ -68,6 +68,7 @@ ip link set eth0 netns $!
 nsenter -t $! -n sh -c "ip link set lo up; ip address add 10.0.2.15/24 dev eth0
   ip link set eth0 up; ip route add default via {HOST}"
 stty -echo
+echo  # a PC's firmware leaves the console within a line
 echo "@ready"
 while read -r number line; do  # from the console: Guest.root
   echo "@root $number"
@@ -109,13 +110,13 @@ class WholeNode:
 
     def state(self):
         """What runc says of the container."""
-        return json.loads(self.root(f"runc state {CONTAINER} && echo"))
+        return json.loads(self.root(f"runc state {CONTAINER}"))
 
     def root(self, command):
         """The output of a command of the node's root, which must succeed."""
-        result = self.guest.root(command)
+        result = self.guest.root(f"{{ {command}; }} && echo")  # the last line may have no end of its own
         assert result.exit_code == 0, f"{command}: {result.output}\n{self.guest.console}"
-        return result.output
+        return result.output.removesuffix("\n")
 
     def log(self):
         """What the exporter wrote."""
@@ -231,7 +232,8 @@ def main():
         say(f"Prometheus scrapes it: devicetree_present {present:g}")
         for metric in ["devicetree_info", "accelerator_info"]:
             for labels, value in node.prometheus.query(metric):
-                show(f"{metric}{json.dumps(labels)} {value:g}")
+                own = {k: v for k, v in labels.items() if k not in ("__name__", "instance", "job")}
+                show(f"{metric}{json.dumps(own)} {value:g}")
         if present:
             wait_until(node.labels, "labels", 60)
         say(f"kubectl get node {node.node}, its labels:")
