@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import debian
 from conftest import PROMETHEUS_VERSIONS, board_flags, board_names
 from exporter import Exporter, wait_until
-from prometheus import Prometheus
+from prometheus_server import Prometheus
 
 BOARD = "jetson-nano"
 BOARD_MODEL = "NVIDIA Jetson Nano Developer Kit"

@@ -23,7 +23,7 @@ import exporter
 from conftest import PROMETHEUS_VERSIONS
 from control_plane import issue_certificate, make_ca
 from exporter import Exporter, wait_until
-from prometheus import Prometheus
+from prometheus_server import Prometheus
 
 BOARD = "jetson-nano"
 

@@ -1,4 +1,4 @@
-"""Runs a real Prometheus, and asks it what it has scraped."""
+"""A Prometheus server that runs for a test."""
 
 import contextlib
 import json
@@ -10,7 +10,10 @@ from exporter import request, wait_until
 
 
 class Prometheus:
-    """A Prometheus server with that configuration; a context manager."""
+    """A running Prometheus; a context manager.
+
+    program: its path. folder takes all that it writes. config: the text of its configuration.
+    """
 
     def __init__(self, program, folder, config):
         self._config = folder / "prometheus.yml"
@@ -54,9 +57,7 @@ class Prometheus:
         assert reply["status"] == "success", reply
         return reply["data"]
 
-    def query(self, promql):
+    def query(self, expression):
         """The samples of an instant query: a list of (labels, value)."""
-        return [
-            (result["metric"], float(result["value"][1]))
-            for result in self.api("query", query=promql)["result"]
-        ]
+        result = self.api("query", query=expression)["result"]
+        return [(sample["metric"], float(sample["value"][1])) for sample in result]
