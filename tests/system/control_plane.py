@@ -398,6 +398,10 @@ users:
     def deploy(self, manifests=None):
         """Applies these, the default overlay if not given, and waits until the fence is in force."""
         self.apply(manifests or self.manifests())
+        self.wait_for_fence()
+
+    def wait_for_fence(self):
+        """The server learns of a new policy, and of its ConfigMap, within a second or two."""
         self.create_node("fence-probe")
         token = self.service_account_token()
 

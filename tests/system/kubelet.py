@@ -70,12 +70,12 @@ class Kubelet:
         for thread in self._running:
             thread.result()  # what went wrong there is the test's failure
 
-    def hold(self, node):
-        """Starts no Pod there until release(node)."""
-        self._held.add(node)
+    def hold(self, *nodes):
+        """Starts no Pod there until release(nodes)."""
+        self._held |= set(nodes)
 
-    def release(self, node):
-        self._held.discard(node)
+    def release(self, *nodes):
+        self._held -= set(nodes)
 
     def _loop(self):
         while not self._stopped.wait(POLL_SECONDS):
@@ -105,6 +105,7 @@ class Kubelet:
                     self._report(pod, "Running", ready=True)
                     end.wait()
                     exporter.stop()
+                self._log(pod, args, exporter.stderr)
         else:
             self._run_to_the_end(pod, container, folder, end)
             self._report(pod, "Succeeded", ready=False)
@@ -123,11 +124,14 @@ class Kubelet:
                 timeout=RUN_SECONDS,
                 check=False,
             )
-            with open(self._folder / "containers.log", "a", encoding="utf-8") as log:
-                log.write(f"{pod['spec']['nodeName']} {args} {ended}\n")
+            self._log(pod, args, ended)
             if ended.returncode == 0:
                 return
             end.wait(POLL_SECONDS)
+
+    def _log(self, pod, args, said):
+        with open(self._folder / "containers.log", "a", encoding="utf-8") as log:
+            log.write(f"{pod['spec']['nodeName']} {args}\n{said}\n")
 
     def _command(self, pod, container, folder):
         """(its arguments, what starts the program)"""

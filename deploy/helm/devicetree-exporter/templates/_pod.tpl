@@ -134,7 +134,7 @@ template:
     - name: cleanup
       args:
       {{- include "devicetree-exporter.args" $ | nindent 6 }}
-      {{- include "devicetree-exporter.writing-args" $ | indent 6 }}
+      {{- include "devicetree-exporter.writing-args" $ | trim | nindent 6 }}
       - --cleanup
       {{- include "devicetree-exporter.container" $ | nindent 6 }}
     {{- end }}
@@ -143,7 +143,9 @@ template:
       args:
       {{- include "devicetree-exporter.args" $ | nindent 6 }}
       {{- if not .cleanup }}
-      {{- include "devicetree-exporter.writing-args" $ | indent 6 }}
+      {{- with include "devicetree-exporter.writing-args" $ | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       {{- end }}
       ports:
       - name: metrics
