@@ -1,8 +1,9 @@
-"""A Kubernetes control plane without nodes: etcd, kube-apiserver, kube-scheduler.
+"""A Kubernetes control plane without nodes: etcd, kube-apiserver, kube-scheduler, controllers.
 
 The programs are those that tests/peers/build put into $DTE_PEERS. There is no
-kubelet and no controller: a Node is what a test creates, with its status, and stays
-as it is; a Pod never runs; nothing is garbage-collected. All listen on loopback.
+kubelet: a Node is what a test creates, with its status, and stays as it is; a Pod
+never runs, unless kubelet.py runs it. Without start_controllers() nothing makes Pods
+of a DaemonSet, and nothing is garbage-collected. All listen on loopback.
 
 Needs openssl, for certificates.
 """
@@ -27,7 +28,9 @@ START_SECONDS = 120  # 3 s here; generous for a busy CI machine
 REQUEST_SECONDS = 30
 LOG_TAIL_BYTES = 4000
 
-MANIFESTS = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+DEPLOY = pathlib.Path(__file__).resolve().parents[2] / "deploy"
+MANIFESTS = DEPLOY / "kubernetes"
+CHART = DEPLOY / "helm/devicetree-exporter"
 
 PREFIX = "beta.devicetree.org/"
 NAME = "devicetree-exporter"  # of the exporter's namespace and of its ServiceAccount
@@ -200,6 +203,16 @@ class ControlPlane:
     def stop_scheduler(self):
         self._stop("kube-scheduler")
 
+    def start_controllers(self, *names):
+        """Those of kube-controller-manager with these names, such as "daemonset"."""
+        self._start(
+            "kube-controller-manager",
+            f"--kubeconfig={self._admin_kubeconfig}",
+            f"--controllers={','.join(names)}",
+            "--leader-elect=false",
+            "--secure-port=0",
+        )
+
     def log_tails(self):
         """The end of each program's log."""
         tails = []
@@ -325,46 +338,72 @@ users:
             },
         )
         found = self._done("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
-        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": found["metadata"]["uid"]}
-        return self._token(service_account, namespace, {"boundObjectRef": bound})
+        return self.pod_token(found)
+
+    def pod_token(self, pod):
+        """The token that this Pod would find in its file."""
+        metadata, service_account = pod["metadata"], pod["spec"]["serviceAccountName"]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
+        return self._token(service_account, metadata["namespace"], {"boundObjectRef": bound})
 
     def service_account_token(self, service_account=NAME, namespace=NAME):
         """A token of this ServiceAccount that is bound to no pod."""
         self._ensure_service_account(service_account, namespace)
         return self._token(service_account, namespace, {})
 
-    def kubectl(self, *args, input=None):
-        """What `kubectl args` prints, as the admin."""
-        ended = subprocess.run(
-            [program("kubectl"), *args],
+    def run(self, name, *args, input=None):
+        """`name args`, a program of $DTE_PEERS, as the admin. Has returncode, stdout, stderr."""
+        return subprocess.run(
+            [program(name), *args],
             env={"KUBECONFIG": self._admin_kubeconfig, "HOME": self.folder},
             input=input,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert ended.returncode == 0, f"kubectl {' '.join(map(str, args))}: {ended.stderr}"
+
+    def kubectl(self, *args, input=None):
+        """What `kubectl args` prints."""
+        return self._output("kubectl", *args, input=input)
+
+    def helm(self, *args):
+        """What `helm args` prints."""
+        return self._output("helm", *args)
+
+    def _output(self, name, *args, input=None):
+        ended = self.run(name, *args, input=input)
+        assert ended.returncode == 0, f"{name} {' '.join(map(str, args))}: {ended.stderr}"
         return ended.stdout
 
     def apply(self, manifest):
         """`kubectl apply` of this YAML."""
         return self.kubectl("apply", "-f", "-", input=manifest)
 
-    def manifests(self, *components):
-        """The default overlay of deploy/kubernetes with more of its components, as YAML."""
-        overlay = self.folder / "-".join(["overlay", *components])
-        overlay.mkdir(exist_ok=True)
-        path = os.path.relpath(MANIFESTS, overlay.resolve())
+    def manifests(self, *components, overlay="default", patches=()):
+        """That overlay of deploy/kubernetes with more of its components, as YAML."""
+        folder = self.folder / "-".join(["overlay", overlay, *components])
+        folder.mkdir(exist_ok=True)
+        path = os.path.relpath(MANIFESTS, folder.resolve())
         kustomization = {
-            "resources": [f"{path}/overlays/default"],
+            "resources": [f"{path}/overlays/{overlay}"],
             "components": [f"{path}/components/{component}" for component in components],
+            "patches": list(patches),
         }
-        (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
-        return self.kubectl("kustomize", overlay)
+        (folder / "kustomization.yaml").write_text(json.dumps(kustomization))
+        return self.kubectl("kustomize", folder)
 
-    def deploy(self, *components):
-        """Applies manifests(components), and waits until the fence is in force."""
-        self.apply(self.manifests(*components))
+    def chart(self, *values, namespace=NAME):
+        """What the Helm chart installs with these values ("KEY=VALUE"), as YAML."""
+        sets = [f"--set={value}" for value in values]
+        return self.helm("template", NAME, CHART, "--no-hooks", f"--namespace={namespace}", *sets)
+
+    def deploy(self, manifests=None):
+        """Applies these, the default overlay if not given, and waits until the fence is in force."""
+        self.apply(manifests or self.manifests())
+        self.wait_for_fence()
+
+    def wait_for_fence(self):
+        """The server learns of a new policy, and of its ConfigMap, within a second or two."""
         self.create_node("fence-probe")
         token = self.service_account_token()
 

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+import kubelet
 from conftest import BOARDS, board_flags, board_names
 from control_plane import NAME, PREFIX, ControlPlane, base64_of, issue_certificate, make_ca
 from exporter import Exporter, binary, run, wait_until
@@ -1009,28 +1010,13 @@ def test_the_flag_for_the_context_wins(node, tmp_path, flags):
 
 # In a pod, behind the fence.
 
-SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-AS_IN_A_POD = f"""
-mount -t tmpfs none /var/run && mkdir -p {SERVICE_ACCOUNT} &&
-cp "$1" {SERVICE_ACCOUNT}/token && cp "$2" {SERVICE_ACCOUNT}/ca.crt && shift 2 && exec "$@"
-"""
-
-
 @pytest.fixture
 def pod(own_node, tmp_path):
     """What starts the exporter as its pod on own_node would; needs a mount namespace."""
-    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
+    if not kubelet.has_mount_namespaces():
         pytest.skip("no mount namespaces here")
-    plane = own_node.plane
-    (tmp_path / "token").write_text(plane.node_token(own_node.name))
-    return [
-        "env",
-        f"KUBERNETES_SERVICE_HOST={plane.host}",
-        f"KUBERNETES_SERVICE_PORT={plane.port}",
-        f"NODE_NAME={own_node.name}",
-        *("unshare", "--mount", "sh", "-c", AS_IN_A_POD, "sh"),
-        *(str(tmp_path / "token"), str(plane.ca_file)),
-    ]
+    token = own_node.plane.node_token(own_node.name)
+    return kubelet.in_a_pod(own_node.plane, token, tmp_path, NODE_NAME=own_node.name)
 
 
 IN_A_POD = ["--labels.kubernetes", "--kubernetes.start-jitter=0"]
