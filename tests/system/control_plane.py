@@ -85,19 +85,21 @@ class ControlPlane:
     """etcd and kube-apiserver, running; a context manager.
 
     folder is empty and takes all that they write. flags are added to kube-apiserver's.
+    hosts: by what other names clients call it, for its certificate.
 
     server, host, port   where the API is; ca_file verifies it
     ca                   signs client certificates that the API accepts
     admin_token          may do everything
     """
 
-    def __init__(self, folder, *flags):
+    def __init__(self, folder, *flags, hosts=()):
         self.folder = pathlib.Path(folder)
         self.host = "127.0.0.1"
         self.ca = make_ca(self.folder)
         self.ca_file = self.ca.file
         self.admin_token = secrets.token_hex(16)
         self._flags = flags
+        self._hosts = hosts
         self._processes = {}
 
     def __enter__(self):
@@ -112,7 +114,7 @@ class ControlPlane:
         self.server = f"https://{self.host}:{self.port}"
         self._tls = ssl.create_default_context(cafile=self.ca_file)
         self._tls_files = issue_certificate(
-            self.ca, self.folder, "kube-apiserver", hosts=[self.host, "localhost"]
+            self.ca, self.folder, "kube-apiserver", hosts=[self.host, "localhost", *self._hosts]
         )
         self._service_account_key = self.folder / "service-accounts.key"
         _openssl("genrsa", "-out", self._service_account_key, "2048")

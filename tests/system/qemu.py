@@ -22,16 +22,36 @@ import time
 import debian
 
 DEADLINE_SECONDS = 180  # boots in about 3 s here; generous for a busy CI machine
-MACHINE = ["-M", "virt", "-cpu", "cortex-a57", "-smp", "1", "-m", "512"]
 EXPORTER = "/bin/devicetree-exporter"
 EXPORTER_PORT = 9931
-# In the order in which they depend on each other; all are modules in Debian's kernel.
-NETWORK_MODULES = [
-    "drivers/virtio/virtio_mmio",
-    "net/core/failover",
-    "drivers/net/net_failover",
-    "drivers/net/virtio_net",
-]
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What QEMU emulates, and what of Debian's kernel it takes to reach its network."""
+
+    arch: str  # as Debian calls it, also its kernel's flavour
+    command: list
+    console: str
+    network_device: str
+    network_modules: list
+
+
+ARM64 = Machine(
+    "arm64",
+    ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-smp", "1", "-m", "512"],
+    "ttyAMA0",
+    "virtio-net-device",
+    ["virtio_mmio", "virtio_net"],
+)
+# A PC: it has no devicetree.
+AMD64 = Machine(
+    "amd64",
+    ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-smp", "1", "-m", "512"],
+    "ttyS0",
+    "virtio-net-pci,romfile=",
+    ["virtio_pci", "virtio_net"],
+)
 
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -151,20 +171,37 @@ def boot(binary, tree, folder, commands, flags="", *, devices=(), modules=(), sp
     what they depend on is loaded. `files` are further ones of the guest: path -> text.
     """
     kernel = debian.linux_image("arm64", "arm64")
-    (vmlinuz,) = (kernel / "boot").glob("vmlinuz-*")
-    loaded = [*NETWORK_MODULES, *_module_paths(kernel, modules)]
-    spare = _module_paths(kernel, spare_modules)
+    spare = module_paths(kernel, spare_modules)
     names = {name.replace("-", "_") for name in spare_modules}
-    loaded += [path for path in spare if path.rpartition("/")[2].replace("-", "_") not in names]
-    initrd = _initramfs(kernel, binary, folder, commands, flags, loaded, spare, files or {})
+    loaded = [
+        path
+        for path in module_paths(kernel, [*ARM64.network_modules, *modules, *spare_modules])
+        if path.stem.replace("-", "_") not in names
+    ]
+    initrd = _initramfs(binary, folder, commands, flags, loaded, spare, files or {})
+    network = "restrict=on,"  # the guest reaches nobody
+    with start(ARM64, kernel, initrd, folder, tree, network=network, devices=devices) as guest:
+        guest.wait_for("@ready")
+        guest.read_results(len(commands))
+        yield guest
+
+
+@contextlib.contextmanager
+def start(machine, kernel, initrd, folder, tree=None, *, network="", devices=()):
+    """Starts `machine` with that unpacked kernel, and yields the Guest at once; ends it after.
+
+    `network` are options of QEMU's user network; without restrict=on the host's loopback
+    is 10.0.2.2 in the guest.
+    """
+    (vmlinuz,) = (kernel / "boot").glob("vmlinuz-*")
     port = _free_port()
     qmp_path = folder / "qmp"
     command = [
-        "qemu-system-aarch64", *MACHINE, "-nographic", "-no-reboot",
-        "-kernel", vmlinuz, "-initrd", initrd, "-append", "console=ttyAMA0 quiet",
+        *machine.command, "-nographic", "-no-reboot",
+        "-kernel", vmlinuz, "-initrd", initrd, "-append", f"console={machine.console} quiet",
         *(["-dtb", tree] if tree else []),
-        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{EXPORTER_PORT}",
-        "-device", "virtio-net-device,netdev=net",
+        "-netdev", f"user,id=net,{network}hostfwd=tcp:127.0.0.1:{port}-:{EXPORTER_PORT}",
+        "-device", f"{machine.network_device},netdev=net",
         "-qmp", f"unix:{qmp_path},server=on,wait=off",
         *devices,
     ]  # fmt: skip
@@ -172,10 +209,7 @@ def boot(binary, tree, folder, commands, flags="", *, devices=(), modules=(), sp
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
-            guest = Guest(process, port, qmp_path)
-            guest.wait_for("@ready")
-            guest.read_results(len(commands))
-            yield guest
+            yield Guest(process, port, qmp_path)
         finally:
             process.kill()
 
@@ -185,7 +219,7 @@ def jetson_nano_tree(folder):
     tree = folder / "jetson-nano.dtb"
     # QEMU sizes the tree it dumps for itself: dtc packs it, fdtput then grows it.
     dump = folder / "virt.dtb"
-    _run("qemu-system-aarch64", "-M", f"virt,dumpdtb={dump}", *MACHINE[2:], "-nographic", "-nic", "none")
+    _run("qemu-system-aarch64", "-M", f"virt,dumpdtb={dump}", *ARM64.command[3:], "-nographic", "-nic", "none")
     _run("dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", tree, dump)
     gpu = "/gpu@57000000"
     _run("fdtput", "-t", "s", tree, "/", "compatible", "nvidia,jetson-nano", "nvidia,tegra210")
@@ -196,10 +230,9 @@ def jetson_nano_tree(folder):
     return tree
 
 
-def _module_paths(kernel, names):
-    """The modules of these names and all that they depend on, as NETWORK_MODULES has them."""
+def module_paths(kernel, names):
+    """The files of these modules and of all that they depend on, in the order to load them."""
     by_name = {path.stem.replace("-", "_"): path for path in kernel.glob("lib/modules/*/kernel/**/*.ko")}
-    (root,) = kernel.glob("lib/modules/*/kernel")
     ordered = []
 
     def add(name):
@@ -207,16 +240,27 @@ def _module_paths(kernel, names):
         (depends,) = re.findall(rb"\0depends=([^\0]*)\0", path.read_bytes())
         for needed in filter(None, depends.decode().split(",")):
             add(needed)
-        module = str(path.relative_to(root).with_suffix(""))
-        if module not in ordered and module not in NETWORK_MODULES:
-            ordered.append(module)
+        if path not in ordered:
+            ordered.append(path)
 
     for name in names:
         add(name)
     return ordered
 
 
-def _initramfs(kernel, binary, folder, commands, flags, loaded, spare, files):
+def pack(root):
+    """The initramfs with the files below `root`, all of them root's: a file beside it."""
+    files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+    cpio = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"],
+        cwd=root, input=files.encode(), stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    archive = root.with_suffix(".gz")
+    archive.write_bytes(gzip.compress(cpio.stdout, 1))
+    return archive
+
+
+def _initramfs(binary, folder, commands, flags, loaded, spare, files):
     root = folder / "initramfs"
     for name in ["bin", "dev", "etc", "modules", "proc", "sys", "tmp"]:
         (root / name).mkdir(parents=True)
@@ -229,26 +273,17 @@ def _initramfs(kernel, binary, folder, commands, flags, loaded, spare, files):
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
     for module in [*loaded, *spare]:
-        (found,) = kernel.glob(f"lib/modules/*/kernel/{module}.ko")
-        shutil.copy(found, root / "modules")
+        shutil.copy(module, root / "modules")
     assert not any("'" in command for command in [*commands, flags]), "no single quotes, please"
     init = INIT.format(
-        modules=" ".join(dict.fromkeys(pathlib.Path(module).name for module in loaded)),
+        modules=" ".join(module.stem for module in loaded),
         commands="".join(COMMAND.format(number=n, command=c) for n, c in enumerate(commands)),
         exporter=EXPORTER,
         flags=flags,
     )
     (root / "init").write_text(init)
     (root / "init").chmod(0o755)
-
-    files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    cpio = subprocess.run(
-        ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"],
-        cwd=root, input=files.encode(), stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    archive = folder / "initrd.gz"
-    archive.write_bytes(gzip.compress(cpio.stdout, 1))
-    return archive
+    return pack(root)
 
 
 def _free_port():

@@ -8,18 +8,16 @@ second target takes the request's Accept-Encoding away.
 import collections
 import contextlib
 import http.server
-import json
-import socket
 import subprocess
 import threading
-import urllib.parse
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import debian
 from conftest import PROMETHEUS_VERSIONS, board_flags, board_names
-from exporter import Exporter, request, wait_until
+from exporter import Exporter, wait_until
+from prometheus_server import Prometheus
 
 BOARD = "jetson-nano"
 BOARD_MODEL = "NVIDIA Jetson Nano Developer Kit"
@@ -74,59 +72,6 @@ class _TapHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Prometheus:
-    """A Prometheus server that scrapes the taps; a context manager."""
-
-    def __init__(self, program, folder, taps):
-        self._config = folder / "prometheus.yml"
-        self._config.write_text(CONFIG.format(**{name: tap.port for name, tap in taps.items()}))
-        self._log = folder / "log"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self._command = [
-            program,
-            f"--config.file={self._config}",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-            "--log.level=warn",
-        ]
-
-    def __enter__(self):
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        try:
-            wait_until(self._is_ready, "Prometheus is ready", seconds=60)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self._process.terminate()
-        self._process.wait(timeout=30)
-
-    def _is_ready(self):
-        assert self._process.poll() is None, self._log.read_text()
-        with contextlib.suppress(OSError):
-            return request("127.0.0.1", self._port, "GET", "/-/ready").status == 200
-
-    def api(self, path, **parameters):
-        query = urllib.parse.urlencode(parameters)
-        answer = request("127.0.0.1", self._port, "GET", f"/api/v1/{path}?{query}")
-        reply = json.loads(answer.body)
-        assert reply["status"] == "success", reply
-        return reply["data"]
-
-    def query(self, promql):
-        """The samples of an instant query: a list of (labels, value)."""
-        return [
-            (result["metric"], float(result["value"][1]))
-            for result in self.api("query", query=promql)["result"]
-        ]
-
-
 Scene = collections.namedtuple("Scene", "exporter prometheus taps")
 
 
@@ -144,7 +89,8 @@ def scene(request, dtb, prometheus_program, tmp_path_factory):
             stack.enter_context(tap)
             threading.Thread(target=tap.serve_forever, daemon=True).start()
             stack.callback(tap.shutdown)
-        prometheus = stack.enter_context(Prometheus(program, folder, taps))
+        config = CONFIG.format(**{name: tap.port for name, tap in taps.items()})
+        prometheus = stack.enter_context(Prometheus(program, folder, config))
         wait_until(
             lambda: len(prometheus.query("count_over_time(up[1m]) >= 2")) == len(taps),
             "two scrapes of each target",
