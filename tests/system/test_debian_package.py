@@ -70,7 +70,7 @@ def newer_package(package, tmp_path_factory):
     with open(root / CONFFILE, "a", encoding="ascii") as conffile:
         conffile.write("# new in 99.0\n")
     newer = root.with_suffix(".deb")
-    said("dpkg-deb", "--root-owner-group", "-b", root, newer)
+    said("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", root, newer)
     return newer
 
 
