@@ -106,9 +106,9 @@ class Guest:
     def console(self):
         return self._console.decode(errors="replace").replace("\r\n", "\n")
 
-    def wait_for(self, marker):
+    def wait_for(self, marker, seconds=DEADLINE_SECONDS):
         """Waits for that line on the console."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + seconds
         while f"\n{marker}\n" not in f"\n{self.console}":
             running = self._process.poll() is None
             assert running and time.monotonic() < deadline, (

@@ -18,7 +18,8 @@ import qemu
 
 PACKAGES = ["systemd-sysv", "init-system-helpers", "dpkg", "base-files", "base-passwd", "bash", "coreutils", "dash",
             "diffutils", "findutils", "grep", "gzip", "libc-bin", "mount", "perl-base", "sed", "tar", "util-linux"]  # fmt: skip
-# {disk} is a folder; apt's packages ship /bin, /lib and /sbin unmerged.
+BOOT_SECONDS = 600  # emulated, on a busy machine; half a minute on an idle one
+# apt's packages ship /bin, /lib and /sbin unmerged.
 MAKE_DISK = """
 cd "$1"
 mkdir -p usr/bin usr/sbin usr/lib proc sys dev run tmp var/lib/dpkg/info
@@ -126,5 +127,5 @@ def boot(machine, folder, payload, tree=None):
     with qemu.start(
         machine, kernel, qemu.pack(root), folder, tree, network="restrict=on,", devices=devices, append=append
     ) as guest:
-        guest.wait_for("@ready")
+        guest.wait_for("@ready", BOOT_SECONDS)
         yield guest
