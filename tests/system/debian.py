@@ -29,6 +29,13 @@ def unpacked(package, arch):
     return folder
 
 
+def with_dependencies(packages, arch, folder):
+    """Fetches these packages and all that they depend on into `folder`, as .deb files."""
+    keep = f"Dir::Cache::archives={folder}"
+    _apt(arch, "apt-get", "install", "-y", "-qq", "--download-only", "-o", keep, *packages)
+    return sorted(pathlib.Path(folder).glob("*.deb"))
+
+
 def linux_image(flavour, arch):
     """The unpacked kernel that the meta package linux-image-FLAVOUR stands for now."""
     meta = f"linux-image-{flavour}"

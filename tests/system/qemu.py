@@ -106,9 +106,9 @@ class Guest:
     def console(self):
         return self._console.decode(errors="replace").replace("\r\n", "\n")
 
-    def wait_for(self, marker):
+    def wait_for(self, marker, seconds=DEADLINE_SECONDS):
         """Waits for that line on the console."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + seconds
         while f"\n{marker}\n" not in f"\n{self.console}":
             running = self._process.poll() is None
             assert running and time.monotonic() < deadline, (
@@ -187,18 +187,18 @@ def boot(binary, tree, folder, commands, flags="", *, devices=(), modules=(), sp
 
 
 @contextlib.contextmanager
-def start(machine, kernel, initrd, folder, tree=None, *, network="", devices=()):
+def start(machine, kernel, initrd, folder, tree=None, *, network="", devices=(), append=""):
     """Starts `machine` with that unpacked kernel, and yields the Guest at once; ends it after.
 
     `network` are options of QEMU's user network; without restrict=on the host's loopback
-    is 10.0.2.2 in the guest.
+    is 10.0.2.2 in the guest. `append` are further words for the kernel.
     """
     (vmlinuz,) = (kernel / "boot").glob("vmlinuz-*")
     port = _free_port()
     qmp_path = folder / "qmp"
     command = [
         *machine.command, "-nographic", "-no-reboot",
-        "-kernel", vmlinuz, "-initrd", initrd, "-append", f"console={machine.console} quiet",
+        "-kernel", vmlinuz, "-initrd", initrd, "-append", f"console={machine.console} quiet {append}",
         *(["-dtb", tree] if tree else []),
         "-netdev", f"user,id=net,{network}hostfwd=tcp:127.0.0.1:{port}-:{EXPORTER_PORT}",
         "-device", f"{machine.network_device},netdev=net",
