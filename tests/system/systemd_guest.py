@@ -121,7 +121,7 @@ def boot(machine, folder, payload, tree=None):
     (root / "payload/console").write_text(SHELL)
 
     bus = "device" if machine.arch == "arm64" else "pci"
-    disk = f"file={_disk(machine.arch)},format=raw,if=none,id=disk,snapshot=on"
+    disk = f"file={_disk(machine.arch)},format=raw,if=none,id=disk,snapshot=on,cache=unsafe"
     devices = ["-drive", disk, "-device", f"virtio-blk-{bus},drive=disk"]
     append = "systemd.unit=multi-user.target systemd.show_status=0 systemd.log_target=journal loglevel=0"
     with qemu.start(
