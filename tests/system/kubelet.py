@@ -1,6 +1,6 @@
 """Stands in for the kubelet on the Nodes of a control plane: runs the exporter's Pods.
 
-A container is the built program as a process, with the arguments, the environment and the
+A container is the built program, or kubectl, as a process, with the arguments, the environment and the
 token that its Pod says; init containers run first and to their end. Of the rest of a Pod
 (image, users, limits, volumes) nothing is done: /host/sys is the folder given for the Node.
 """
@@ -10,11 +10,11 @@ import re
 import subprocess
 import threading
 
-from control_plane import NAME
+from control_plane import NAME, program
 from exporter import Exporter, binary
 
 POLL_SECONDS = 0.2
-RUN_SECONDS = 30  # for a container that ends by itself
+RUN_SECONDS = 120  # for a container that ends by itself
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 AS_IN_A_POD = f"""
@@ -115,9 +115,10 @@ class Kubelet:
     def _run_to_the_end(self, pod, container, folder, end):
         """Again and again, until it has done it."""
         args, under = self._command(pod, container, folder)
+        its_program = program("kubectl") if container.get("command") == ["kubectl"] else binary()
         while not end.is_set():
             ended = subprocess.run(
-                [*under, binary(), *args],
+                [*under, its_program, *args],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
