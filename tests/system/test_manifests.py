@@ -135,7 +135,7 @@ def test_the_chart_follows_its_namespace(plane):
     everything = ["--set=podMonitor.enabled=true,networkPolicy.enabled=true,labels.watch=true"]
     _, here, _ = template(plane, *everything)
     _, elsewhere, _ = template(plane, *everything, namespace="elsewhere")
-    moved = re.sub(f"(namespace|metadata.name): {NAME}$", r"\1: elsewhere", here, flags=re.M)
+    moved = re.sub(f"(namespace: |--namespace=){NAME}\\b", r"\1elsewhere", here)
     assert here != moved
     assert parsed(moved) == parsed(elsewhere)
 
