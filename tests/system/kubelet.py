@@ -71,7 +71,7 @@ class Kubelet:
             thread.result()  # what went wrong there is the test's failure
 
     def hold(self, *nodes):
-        """Starts no Pod there until release(nodes)."""
+        """Starts no Pod there until release(nodes), but those of Jobs."""
         self._held |= set(nodes)
 
     def release(self, *nodes):
@@ -86,9 +86,12 @@ class Kubelet:
                         self._ends[uid].set()  # its thread deletes it
                     elif node in self._hosts:
                         self._delete(pod)
-                elif uid not in self._ends and node in self._hosts and node not in self._held:
+                elif uid not in self._ends and node in self._hosts and not self._is_held(pod):
                     self._ends[uid] = threading.Event()
                     self._running.append(self._threads.submit(self._run, pod))
+
+    def _is_held(self, pod):
+        return pod["spec"]["nodeName"] in self._held and pod["spec"]["restartPolicy"] == "Always"
 
     def _run(self, pod):
         end = self._ends[pod["metadata"]["uid"]]
