@@ -1,6 +1,6 @@
 """Stands in for the kubelet on the Nodes of a control plane: runs the exporter's Pods.
 
-A container is the built program as a process, with the arguments, the environment and the
+A container is the built program, or kubectl, as a process, with the arguments, the environment and the
 token that its Pod says; init containers run first and to their end. Of the rest of a Pod
 (image, users, limits, volumes) nothing is done: /host/sys is the folder given for the Node.
 """
@@ -10,11 +10,11 @@ import re
 import subprocess
 import threading
 
-from control_plane import NAME
+from control_plane import NAME, program
 from exporter import Exporter, binary
 
 POLL_SECONDS = 0.2
-RUN_SECONDS = 30  # for a container that ends by itself
+RUN_SECONDS = 120  # for a container that ends by itself
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 AS_IN_A_POD = f"""
@@ -71,7 +71,7 @@ class Kubelet:
             thread.result()  # what went wrong there is the test's failure
 
     def hold(self, *nodes):
-        """Starts no Pod there until release(nodes)."""
+        """Starts no Pod there until release(nodes), but those of Jobs."""
         self._held |= set(nodes)
 
     def release(self, *nodes):
@@ -86,9 +86,12 @@ class Kubelet:
                         self._ends[uid].set()  # its thread deletes it
                     elif node in self._hosts:
                         self._delete(pod)
-                elif uid not in self._ends and node in self._hosts and node not in self._held:
+                elif uid not in self._ends and node in self._hosts and not self._is_held(pod):
                     self._ends[uid] = threading.Event()
                     self._running.append(self._threads.submit(self._run, pod))
+
+    def _is_held(self, pod):
+        return pod["spec"]["nodeName"] in self._held and pod["spec"]["restartPolicy"] == "Always"
 
     def _run(self, pod):
         end = self._ends[pod["metadata"]["uid"]]
@@ -115,9 +118,10 @@ class Kubelet:
     def _run_to_the_end(self, pod, container, folder, end):
         """Again and again, until it has done it."""
         args, under = self._command(pod, container, folder)
+        its_program = program("kubectl") if container.get("command") == ["kubectl"] else binary()
         while not end.is_set():
             ended = subprocess.run(
-                [*under, binary(), *args],
+                [*under, its_program, *args],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

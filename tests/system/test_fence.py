@@ -5,6 +5,7 @@ chart, and the tokens that their pods get.
 """
 
 import collections
+import time
 
 import pytest
 
@@ -13,7 +14,8 @@ from exporter import wait_until
 
 OWN, OTHER = "own-node", "other-node"
 FOREIGN = "example.org/foreign"  # a label of OWN that is not ours
-SECONDS = 30  # for a change of a role or of the ConfigMap to take effect
+SECONDS = 30  # for a change of a role to take effect
+ABSENCE_SECONDS = 2  # shows that nothing happens: the server learns of a change within a second
 
 Request = collections.namedtuple("Request", "method path body type", defaults=["application/json"])
 
@@ -184,54 +186,29 @@ def test_holds_for_nobody_else(fenced):
     assert status == 200, answer
 
 
-def dry_run(plane, token, prefix):
-    """The answer to a new label under this prefix, which is not stored."""
-    body = {"metadata": {"labels": {f"{prefix}/x": "1"}}}
-    request = Request("PATCH", f"/{OWN}?dryRun=All", body, "application/merge-patch+json")
-    return send(plane, request, token)
+def test_nobody_else_is_denied_when_the_namespace_is_gone(fenced, token):
+    """The fence stands without it, and is in no kubelet's way."""
+    path = f"/api/v1/namespaces/{NAME}/configmaps/{NAME}"
+    shipped_configmap = fenced.request("GET", path)[1]
+    assert fenced.request("DELETE", path)[0] == 200
+    try:
+        time.sleep(ABSENCE_SECONDS)
+        assert_denied(fenced, token, apply(OTHER), OTHER_NODE)
+        fenced.kubectl("label", "node", OTHER, "example.org/x=1")
+        fenced.kubectl("label", "node", OTHER, "example.org/x-")
+    finally:
+        del shipped_configmap["metadata"]["resourceVersion"]
+        assert fenced.request("POST", path.removesuffix(f"/{NAME}"), shipped_configmap)[0] == 201
 
 
-@pytest.fixture
-def configure(fenced, token):
-    """configure(data) makes that the data of the ConfigMap, or removes it."""
-    path = f"/api/v1/namespaces/{NAME}/configmaps"
-    shipped = fenced.request("GET", f"{path}/{NAME}")[1]["data"]
-
-    def change(data):
-        fenced.request("DELETE", f"{path}/{NAME}")
-        if data is not None:
-            body = {"metadata": {"name": NAME}, "data": data}
-            assert fenced.request("POST", path, body)[0] == 201
-
-    yield change
-    change(shipped)
-    prefix = shipped["prefix"]
-    wait_until(lambda: dry_run(fenced, token, prefix)[0] == 200, "it is as shipped", SECONDS)
-
-
-WITHOUT_PREFIX = {
-    "no ConfigMap": (None, "no params found"),
-    "no key": ({}, "no such key"),
-    "empty": ({"prefix": ""}, "under /, not"),
-}
-
-
-@pytest.mark.parametrize("data, said", WITHOUT_PREFIX.values(), ids=WITHOUT_PREFIX)
-def test_denies_all_without_a_prefix(fenced, token, configure, data, said):
-    configure(data)
-    message = lambda: dry_run(fenced, token, "example.org")[1].get("message", "")
-    wait_until(lambda: said in message(), f"the answer says: {said}", SECONDS)
-    status, answer = dry_run(fenced, token, PREFIX.rstrip("/"))
-    # The server has reason Invalid of its own for a policy that it cannot evaluate.
-    assert status == (403 if data else 422), answer
-    assert said in answer["message"]
-
-
-def test_the_prefix_is_that_of_the_configmap(fenced, token, configure):
-    configure({"prefix": "example.com"})
-    allowed = lambda: dry_run(fenced, token, "example.com")[0] == 200
-    wait_until(allowed, "the new prefix is allowed", SECONDS)
-    assert_denied(fenced, token, merge({"labels": {f"{PREFIX}x": "1"}}), "under example.com/, not")
+def test_stands_again_when_it_is_removed_and_installed_again(fenced, token, source):
+    manifests = shipped(fenced, source)
+    fenced.kubectl(
+        *("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", NAME)
+    )
+    fenced.deploy(manifests)
+    test_allows_labels_under_the_prefix_on_the_own_node(fenced, token)
+    assert_denied(fenced, token, apply(OTHER), OTHER_NODE)
 
 
 def rights(plane, token):

@@ -18,7 +18,7 @@ from exporter import wait_until
 from kubelet import Kubelet, has_mount_namespaces
 
 SECONDS = 60  # for something to happen on all nodes; generous
-ABSENCE_SECONDS = 5  # shows that nothing happens: the Job's controller asks each second at first
+ABSENCE_SECONDS = 5  # shows that nothing happens: that takes one or two
 
 BOARD = "jetson-nano"
 TAINTED = {  # Linux nodes, and what keeps other Pods away
@@ -84,9 +84,10 @@ class Cluster(ControlPlane):
 
     def left(self):
         """What is called after us anywhere but the namespace, its Pods aside."""
-        kinds = "daemonset,job,serviceaccount,configmap,secret,clusterrole,clusterrolebinding"
+        kinds = "daemonset,job,serviceaccount,configmap,secret,role,rolebinding"
+        cluster_kinds = "clusterrole,clusterrolebinding"
         policies = "validatingadmissionpolicy,validatingadmissionpolicybinding"
-        found = self.kubectl("get", "-A", "-o", "name", f"{kinds},{policies}").split()
+        found = self.kubectl("get", "-A", "-o", "name", f"{kinds},{cluster_kinds},{policies}").split()
         return [name for name in found if NAME in name]
 
     def version(self):

@@ -80,16 +80,10 @@ def plane(control_plane):
 
 @each_case
 def test_the_chart_has_the_objects_of_kustomize(plane, case):
-    """All but the namespace, which is Helm's own to create, and what its clean-up waits for."""
+    """All but the namespace, which is Helm's own to create."""
     kustomize = by_name(parsed(plane.manifests(*case.components, overlay=case.overlay)))
-    chart = by_name(parsed(plane.chart(*case.values)))
     assert kustomize.pop(("Namespace", None, NAME))
-    only_helm = {kind for kind, _, name in chart if name == f"{NAME}-cleanup"}
-    for kind in only_helm:
-        del chart[(kind, None, f"{NAME}-cleanup")]
-    assert chart == kustomize
-    labelling = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-    assert only_helm == (set() if "labels.via=none" in case.values else labelling)
+    assert by_name(parsed(plane.chart(*case.values))) == kustomize
 
 
 @pytest.mark.parametrize("name", ["default", "watch", "nfd"])
@@ -102,7 +96,9 @@ def test_the_chart_cleans_up_as_kustomize_does(plane, name):
     found = daemonset(hooks)
     del found["metadata"]["annotations"]
     assert found == expected
-    assert {hook["kind"] for hook in hooks} == {"DaemonSet", "Job"}
+    assert sorted(hook["kind"] for hook in hooks) == sorted(
+        ["DaemonSet", "Job", "Role", "RoleBinding", "ServiceAccount"]
+    )
 
 
 def test_the_overlay_for_clean_up_is_the_default_one_with_its_component(plane):
@@ -139,17 +135,42 @@ def test_the_chart_follows_its_namespace(plane):
     everything = ["--set=podMonitor.enabled=true,networkPolicy.enabled=true,labels.watch=true"]
     _, here, _ = template(plane, *everything)
     _, elsewhere, _ = template(plane, *everything, namespace="elsewhere")
-    moved = re.sub(f"(namespace|metadata.name): {NAME}$", r"\1: elsewhere", here, flags=re.M)
+    moved = re.sub(f"(namespace: |--namespace=){NAME}\\b", r"\1elsewhere", here)
     assert here != moved
     assert parsed(moved) == parsed(elsewhere)
 
 
+def test_the_fence_has_the_prefix_of_the_configmap(plane):
+    """With kustomize: of the file in base/, or of what a component before labels makes of it."""
+    folder = plane.folder / "prefix"
+    (folder / "component").mkdir(parents=True)
+    path = os.path.relpath(DEPLOY / "kubernetes", folder.resolve())
+    change = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": NAME}}
+    (folder / "component/kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+                "kind": "Component",
+                "patches": [{"patch": yaml.safe_dump({**change, "data": {"prefix": "example.org"}})}],
+            }
+        )
+    )
+    components = [f"{path}/components/namespace", "component", f"{path}/components/labels"]
+    (folder / "kustomization.yaml").write_text(
+        yaml.safe_dump({"resources": [f"{path}/base"], "components": components})
+    )
+    kustomize = by_name(parsed(plane.kubectl("kustomize", folder)))
+    (policy,) = [o for (kind, *_), o in kustomize.items() if kind == "ValidatingAdmissionPolicy"]
+    assert policy["spec"]["variables"][0]["expression"] == "'example.org' + '/'"
+    del kustomize[("Namespace", None, NAME)]
+    assert by_name(parsed(plane.chart("labels.prefix=example.org"))) == kustomize
+
+
 def test_one_version_everywhere(plane):
-    project = re.search(r"VERSION (\S+)", (DEPLOY.parent / "CMakeLists.txt").read_text())
-    version = re.search(r"project\(\S+\s+VERSION (\S+)", (DEPLOY.parent / "CMakeLists.txt").read_text())
+    project = (DEPLOY.parent / "CMakeLists.txt").read_text()
+    version = re.search(r"project\(\S+\s+VERSION (\S+)", project)
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     image = re.findall(r"image: (\S+)", plane.manifests())
-    assert project
     assert (chart["version"], chart["appVersion"]) == (version[1], version[1])
     assert image == [f"{NAME}:{version[1]}"]
 
@@ -168,9 +189,10 @@ def test_one_line_moves_every_image(plane):
     kustomize = re.findall(r"image: (\S+)", plane.kubectl("kustomize", folder))
     _, chart, _ = template(plane, f"--set=image.repository={moved},image.tag=1.2.3")
     assert kustomize == [f"{moved}:1.2.3"] * 2
-    assert re.findall(r"image: (\S+)", chart) == [f"{moved}:1.2.3"] * 4
+    ours = [image for image in re.findall(r"image: (\S+)", chart) if "kubectl" not in image]
+    assert ours == [f"{moved}:1.2.3"] * 3
     digest = "sha256:" + "0" * 64
-    _, chart, _ = template(plane, f"--set=image.repository={moved},image.digest={digest}")
+    _, chart, _ = template(plane, "--no-hooks", f"--set=image.repository={moved},image.digest={digest}")
     assert set(re.findall(r"image: (\S+)", chart)) == {f"{moved}@{digest}"}
 
 
