@@ -21,8 +21,12 @@ class Reader {
   bool Take(const YamlValue& mapping, const std::string& prefix) {
     for (const YamlEntry& entry : mapping.entries) {
       const std::string flag = prefix + entry.key.scalar;
-      const bool taken = entry.value.kind == Kind::kMapping ? Take(entry.value, flag + ".")
-                                                            : TakeValue(flag, entry);
+      const bool is_mapping = entry.value.kind == Kind::kMapping;
+      if (is_mapping && entry.value.entries.empty()) {
+        entries.push_back({flag, {}, false, true, Place(entry.key), Place(entry.value)});
+      }
+      const bool taken =
+          is_mapping ? Take(entry.value, flag + ".") : TakeValue(flag, entry);
       if (!taken) return false;
     }
     return true;
@@ -45,7 +49,8 @@ class Reader {
     const YamlValue& value = entry.value;
     const std::string name = "\"" + Printable(flag) + "\"";
     if (value.kind == Kind::kNull) return Fail(value, name + " has no value; expected one");
-    ConfigEntry found{flag, {}, value.kind == Kind::kSequence, Place(entry.key), Place(value)};
+    ConfigEntry found{flag,  {}, value.kind == Kind::kSequence, false, Place(entry.key),
+                      Place(value)};
     if (!found.is_list) found.values.push_back(value.scalar);
     for (const YamlValue& item : value.items) {
       if (item.kind != Kind::kScalar) {

@@ -23,6 +23,7 @@ struct ConfigEntry {
   std::string flag;                 // "labels.prefix"
   std::vector<std::string> values;  // one of a scalar, each of a list
   bool is_list = false;
+  bool is_group = false;    // an empty mapping: "labels" alone
   std::string key_place;  // "config.yaml:2:3"
   std::string place;      // of the value
 };

@@ -311,6 +311,13 @@ CLI::Option* FindOption(CLI::App* app, const ConfigEntry& entry) {
   return app->get_option_no_throw((off ? "--no-" : "--") + entry.flag);
 }
 
+// Whether flags begin with that and a dot.
+bool IsGroup(CLI::App* app, const std::string& name) {
+  return std::ranges::any_of(app->get_options(), [&](const CLI::Option* option) {
+    return option->get_name().starts_with("--" + name + ".");
+  });
+}
+
 // Whether the command line says it already, which wins.
 bool IsGiven(CLI::App* app, const ConfigEntry& entry) {
   const auto given = [app](const std::string& name) {
@@ -352,7 +359,8 @@ std::optional<std::string> ApplyConfig(CLI::App* app, const std::vector<ConfigEn
       return entry.key_place + ": \"" + entry.flag +
              "\" says what one run does; expected it on the command line";
     }
-    CLI::Option* const option = FindOption(app, entry);
+    if (entry.is_group && IsGroup(app, entry.flag)) continue;
+    CLI::Option* const option = entry.is_group ? nullptr : FindOption(app, entry);
     if (option == nullptr || entry.flag.starts_with("no-")) {
       std::vector<std::string> known;
       for (const CLI::Option* each : app->get_options()) {

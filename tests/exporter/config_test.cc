@@ -101,6 +101,9 @@ TEST(Config, ThatIsWrongEndsWithOneLineThatNamesThePlace) {
       {"labels:\n  prefx: a.b\n",
        "c.yaml:2:3: unknown key \"labels.prefx\"; expected perhaps \"labels.prefix\""},
       {"xyzzy: 1\n", "c.yaml:1:1: unknown key \"xyzzy\"; expected the name of a flag"},
+      {"lables: {}\n", "c.yaml:1:1: unknown key \"lables\"; expected the name of a flag"},
+      {"labels: {prefx: {}}\n",
+       "c.yaml:1:10: unknown key \"labels.prefx\"; expected perhaps \"labels.prefix\""},
       {"labels: {prefix: {deep: 1}}\n", "c.yaml:1:19: unknown key \"labels.prefix.deep\""},
       {"labels:\n  prefix: Bad_\n",
        "c.yaml:2:11: --labels.prefix: \"Bad_\" given; expected a DNS subdomain"},
@@ -131,6 +134,10 @@ TEST(Config, ThatIsWrongEndsWithOneLineThatNamesThePlace) {
     EXPECT_THAT(exit.text, HasSubstr(message)) << yaml;
     EXPECT_EQ(exit.text.find('\n'), exit.text.size() - 1) << yaml;
   }
+}
+
+TEST(Config, AGroupMayBeEmpty) {
+  EXPECT_EQ(Parse("labels: {}\nkubernetes: {}\n").labels.prefix, "beta.devicetree.org");
 }
 
 TEST(Config, ThatCannotBeReadIsNamed) {
