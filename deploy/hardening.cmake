@@ -22,6 +22,8 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL aarch64)
   add_compile_options(-mbranch-protection=standard)
 elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
   add_compile_options(-fcf-protection)
+  # Half a megabyte less to load. Debian 12's linker has it for this architecture alone.
+  add_link_options(-Wl,-z,pack-relative-relocs)
 endif()
 add_link_options(-Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code)
 if(DTE_STATIC)

@@ -1,5 +1,6 @@
 #include "exporter/service.h"
 
+#include <malloc.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -117,6 +118,7 @@ class Service {
     hold_.Saw(inventory_);
     PublishOutputs(labels, metrics);
     ScheduleRefresh();
+    malloc_trim(0);  // what reading the catalogue took goes back to the system
     Loop(signals);
     log_.Write(LogLevel::kInfo, "Stopping");
     // Neither a peer that holds its connection nor an API server that is silent holds us.

@@ -207,7 +207,7 @@ def p99_under_load(servers, gzipped, keep_alive):
         command += [] if keep_alive else ["-H", "Connection: close"]
         command += [f"http://127.0.0.1:{server.port}/metrics"]
         report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        value, unit = re.search(r"^ +99% +([\d.]+)(us|ms|s|m)$", report, re.MULTILINE).groups()
+        value, unit = re.search(r"^ +99% +([\d.]+)(us|ms|s|m) *$", report, re.MULTILINE).groups()
         if "Non-2xx" in report:
             sys.exit(f"{server.name} refused requests:\n{report}")
         results.append(float(value) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit])
