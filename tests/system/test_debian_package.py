@@ -142,14 +142,12 @@ def test_every_setting_stands_in_the_shipped_configuration(files, tmp_path):
     checked = exporter.run(f"--config.file={config}", "--config.check")
     assert checked.returncode == 0, checked.stderr
 
-    keys, parent = set(), None
+    keys, path = set(), []
     for indent, key, value in re.findall(r"^( *)([a-z_-]+):(.*)$", text, re.M):
-        if indent:
-            keys.add(f"{parent}.{key}")
-        elif value:
-            keys.add(key)
-        else:
-            parent = key
+        del path[len(indent) // 2 :]
+        path.append(key)
+        if value:
+            keys.add(".".join(path))
     assert keys == settings()
 
 
