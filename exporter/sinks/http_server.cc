@@ -632,12 +632,15 @@ class BeastServer final : public HttpServer {
     if (next) SweepAt(*next);
   }
 
+  // Or, where all are being answered, the one that has waited longest for that.
   void CloseLongestIdle() {
     ErrorCode ignored;
-    for (Connection* connection : connections_) {
-      if (!connection->socket.is_open()) continue;
-      connection->socket.close(ignored);
-      return;
+    for (const bool even_answering : {false, true}) {
+      for (Connection* connection : connections_) {
+        if (!connection->socket.is_open() || (connection->answering && !even_answering)) continue;
+        connection->socket.close(ignored);
+        return;
+      }
     }
   }
 

@@ -99,6 +99,7 @@ def test_is_scraped(node):
 
 def test_counts_the_nodes_of_the_kernels_live_tree(node):
     """Read through the mounts, though a container sees /sys/firmware masked at its own place."""
+    query(node, "up == 1")
     ((_, counted),) = query(node, "sum(devicetree_nodes) or vector(0)")
     assert counted == int(node.root(f"find {LIVE_TREE} -type d 2>/dev/null | wc -l"))
     assert node.root(f"ls /proc/{node.pid}/root/sys/firmware") == ""

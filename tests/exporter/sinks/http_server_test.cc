@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -28,10 +29,21 @@ Pages OnePage(const std::string& text) {
   return pages;
 }
 
-// POST of /action is answered by another thread.
-Actions OneAction() {
-  return {{"/action", [](const std::function<void(HttpReply)>& reply) {
+// A reply that the test gives.
+struct Later {
+  std::atomic<bool> asked = false;
+  std::function<void(HttpReply)> reply;
+};
+
+// POST of /action is answered by another thread, of /later by the test.
+Actions TwoActions(const std::shared_ptr<Later>& later) {
+  return {{"/action",
+           [](const std::function<void(HttpReply)>& reply) {
              std::thread([reply] { reply({200, "acted\n"}); }).detach();
+           }},
+          {"/later", [later](const std::function<void(HttpReply)>& reply) {
+             later->reply = reply;
+             later->asked = true;
            }}};
 }
 
@@ -51,7 +63,7 @@ class HttpServerTest : public testing::Test {
  protected:
   void SetUp() override {
     std::string error;
-    server_ = HttpServer::Start({"127.0.0.1:0"}, OnePage("fixed "), OneAction(), nullptr, &error);
+    server_ = HttpServer::Start({"127.0.0.1:0"}, OnePage("fixed "), TwoActions(later_), nullptr, &error);
     ASSERT_NE(server_, nullptr) << error;
     const std::string address = server_->addresses().front();
     port_ = static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
@@ -84,6 +96,7 @@ class HttpServerTest : public testing::Test {
     return Ask("GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + headers + "\r\n");
   }
 
+  const std::shared_ptr<Later> later_ = std::make_shared<Later>();
   std::unique_ptr<HttpServer> server_;
   std::uint16_t port_ = 0;
 };
@@ -197,6 +210,24 @@ TEST_F(HttpServerTest, AnActionIsForPostAndPutAndMayAnswerFromAnotherThread) {
     EXPECT_THAT(answer, StartsWith("HTTP/1.1 405 ")) << method;
     EXPECT_THAT(answer, HasSubstr("\r\nAllow: POST, PUT\r\n")) << method;
   }
+}
+
+TEST_F(HttpServerTest, WhoWaitsForAnAnswerKeepsItsPlaceWhenOthersCrowdIn) {
+  const std::string request =
+      "POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+  const int waiting = Connect();
+  ASSERT_EQ(write(waiting, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+  for (int i = 0; i < 500 && !later_->asked; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_TRUE(later_->asked);
+  std::vector<int> crowd;
+  for (std::size_t i = 0; i < kMaxConnections + 20; ++i) crowd.push_back(Connect());
+  EXPECT_THAT(Get(""), EndsWith("fixed live"));  // so the crowd has been accepted
+  later_->reply({200, "at last\n"});
+  std::string answer(4096, '\0');
+  answer.resize(static_cast<std::size_t>(std::max<ssize_t>(0, read(waiting, answer.data(), answer.size()))));
+  EXPECT_THAT(answer, EndsWith("at last\n"));
+  close(waiting);
+  for (const int fd : crowd) close(fd);
 }
 
 TEST_F(HttpServerTest, AnExpectedContinueComesBeforeTheBodyIsRead) {
