@@ -291,7 +291,8 @@ class BeastServer final : public HttpServer {
   struct Connection {
     BeastServer& server;
     tcp::socket socket;
-    Clock::time_point deadline = {};  // when it is closed
+    // When it is closed. It may be swept before its coroutine has begun.
+    Clock::time_point deadline = Clock::now() + kRequestPatience;
     bool answering = false;           // a request has come, and its answer is not sent yet
     std::list<Connection*>::iterator place;
 
