@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "exporter/printable.h"
-#include "exporter/yaml_document.h"
 
 namespace exporter {
 namespace {
@@ -408,16 +407,20 @@ std::vector<T> Joined(std::vector<T> first, std::vector<T> second) {
 
 }  // namespace
 
-dt::Result<Catalogue> ParseCatalogue(std::string_view text, const std::string& file) {
-  const dt::Result<YamlValue> document = ParseYaml(text, file);
-  if (!document) return document.error();
+dt::Result<Catalogue> ReadCatalogue(const YamlValue& document, const std::string& file) {
   try {
-    return Read(*document, file);
+    return Read(document, file);
   } catch (const Refused& refused) {
     return dt::Error{dt::ErrorCode::kMalformed, file + ":" + std::to_string(refused.at->line) +
                                                     ":" + std::to_string(refused.at->column) +
                                                     ": " + refused.why};
   }
+}
+
+dt::Result<Catalogue> ParseCatalogue(std::string_view text, const std::string& file) {
+  const dt::Result<YamlValue> document = ParseYaml(text, file);
+  if (!document) return document.error();
+  return ReadCatalogue(*document, file);
 }
 
 Catalogue Extend(Catalogue base, Catalogue extra) {

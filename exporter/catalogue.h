@@ -13,6 +13,7 @@
 
 #include "dt/result.h"
 #include "exporter/inventory.h"
+#include "exporter/yaml_document.h"
 
 namespace exporter {
 
@@ -28,6 +29,8 @@ struct Interface {
   std::string name;        // "renderD*"; * and ? are globs
   Below below = Below::kDevice;
   std::vector<std::string> parents;
+
+  bool operator==(const Interface&) const = default;
 };
 
 struct CatalogueEntry {
@@ -48,6 +51,8 @@ struct CatalogueEntry {
   bool one_per_machine = false;    // unit: machine, all matches together are one device
   std::optional<Interface> ready;  // wins over the driver's
   std::string place;               // "accelerators.yaml:312"
+
+  bool operator==(const CatalogueEntry&) const = default;
 };
 
 // What is taken for an accelerator by its PCI class alone.
@@ -56,11 +61,15 @@ struct ClassRule {
   std::string kind;                      // of functions whose vendor makes GPUs
   std::optional<std::string> otherwise;  // of the others; absent: `kind` for all
   std::string place;
+
+  bool operator==(const ClassRule&) const = default;
 };
 
 struct PciVendor {
   std::string name;
   bool makes_gpus = false;
+
+  bool operator==(const PciVendor&) const = default;
 };
 
 struct Catalogue {
@@ -75,12 +84,15 @@ struct Catalogue {
 
   // Indices of the entries that have this compatible in any of their lists, in order.
   std::multimap<std::string, std::size_t, std::less<>> by_compatible;
+
+  bool operator==(const Catalogue&) const = default;
 };
 
 // The accelerators.yaml that this program was built with.
-std::string_view BuiltInCatalogue();
+Catalogue BuiltInCatalogue();
 
 // Errors are kMalformed: "FILE:LINE:COLUMN: what stands there; what was expected".
+dt::Result<Catalogue> ReadCatalogue(const YamlValue& document, const std::string& file);
 dt::Result<Catalogue> ParseCatalogue(std::string_view text, const std::string& file);
 
 // `base`, with everything that `extra` says before it or in its place.

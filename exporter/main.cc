@@ -61,13 +61,12 @@ dt::Result<UeventSocket> OpenUevents(const HostPaths& paths) {
 
 // The built-in catalogue, extended by the file that --catalogue.file names.
 dt::Result<Catalogue> LoadCatalogue(const std::string& file) {
-  dt::Result<Catalogue> built_in = ParseCatalogue(BuiltInCatalogue(), "accelerators.yaml");
-  if (!built_in || file.empty()) return built_in;
+  if (file.empty()) return BuiltInCatalogue();
   const dt::Result<std::string> text = ReadYamlFile(file);
   if (!text) return text.error();
   dt::Result<Catalogue> extra = ParseCatalogue(*text, file);
   if (!extra) return extra;
-  return Extend(std::move(built_in).value(), std::move(extra).value());
+  return Extend(BuiltInCatalogue(), std::move(extra).value());
 }
 
 // What one run prints: labels or explanations.

@@ -96,8 +96,7 @@ int main(int argc, char** argv) {
   }
   exporter::HostPaths paths;
   paths.sysfs = paths.procfs = argv[1];
-  const exporter::Catalogue catalogue =
-      exporter::ParseCatalogue(exporter::BuiltInCatalogue(), "built-in").value();
+  const exporter::Catalogue catalogue = exporter::BuiltInCatalogue();
   const std::vector<std::string> classes = exporter::InterfaceClasses(catalogue);
   std::size_t functions = 0;
   std::size_t accelerators = 0;

@@ -22,8 +22,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 const Catalogue& BuiltIn() {
-  static const Catalogue catalogue =
-      ParseCatalogue(BuiltInCatalogue(), "accelerators.yaml").value();
+  static const Catalogue catalogue = BuiltInCatalogue();
   return catalogue;
 }
 

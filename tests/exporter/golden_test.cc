@@ -88,7 +88,7 @@ class GoldenBoard : public testing::TestWithParam<std::tuple<std::string, Source
     auto parsed = ParseOptions(static_cast<int>(argv.size()), argv.data(), {});
     ASSERT_TRUE(std::holds_alternative<Options>(parsed)) << std::get<Exit>(parsed).text;
     options_ = std::get<Options>(std::move(parsed));
-    const Catalogue catalogue = ParseCatalogue(BuiltInCatalogue(), "built-in").value();
+    const Catalogue catalogue = BuiltInCatalogue();
     HostRecord record;
     inventory_ =
         Collect(options_.paths, catalogue, options_.disabled_collectors, nullptr, &record);

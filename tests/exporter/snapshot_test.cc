@@ -80,7 +80,7 @@ class SnapshotTest : public testing::Test {
     return std::regex_replace(all, std::regex((directory_ / place).string()), "SYS");
   }
 
-  const Catalogue catalogue_ = ParseCatalogue(BuiltInCatalogue(), "built-in").value();
+  const Catalogue catalogue_ = BuiltInCatalogue();
   test_support::TemporaryDirectory directory_;
   HostRecord record_;
   Inventory inventory_;

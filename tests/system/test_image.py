@@ -27,7 +27,7 @@ SBOM = "/usr/share/doc/devicetree-exporter/sbom.spdx.json"
 PLATFORMS = {"linux/amd64": "DTE_BINARY", "linux/arm64": "DTE_ARM64_BINARY", "linux/arm/v7": "DTE_ARMHF_BINARY"}
 UID = 65534
 MEMORY_LIMIT = 16 << 20
-COMPRESSED_LIMIT = 4 << 20
+COMPRESSED_LIMIT = 4_000_000
 SYSFS = ["firmware", "devices", "class", "bus"]  # what the DaemonSet mounts of /sys
 
 

@@ -20,7 +20,8 @@ SERVICE = "devicetree-exporter"
 CONFIG = "/etc/devicetree-exporter/config.yaml"
 DROP_IN = f"/etc/systemd/system/{SERVICE}.service.d/labels.conf"
 BOARDS = {"jetson-nano": qemu.ARM64, "pc": qemu.AMD64}
-NO_SERVER = "https://127.0.0.1:6443"
+HOST = "apiserver.example.test"
+NO_SERVER = f"https://{HOST}:6443"
 KUBECONFIG = (
     "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], "
     f"clusters: [{{name: c, cluster: {{server: {NO_SERVER}, insecure-skip-tls-verify: true}}}}], "
@@ -181,13 +182,13 @@ def test_it_comes_back_after_a_crash(node):
 
 
 def test_the_kubeconfig_stays_roots(node):
-    """The drop-in of deploy/systemd/README.md, to the letter."""
+    """The drop-in of deploy/systemd/README.md, to the letter; and the API server is found by its name."""
     readme = (debian.REPOSITORY / "deploy/systemd/README.md").read_text()
     drop_in = re.search(r"^    \[Service\]\n(?:    .*\n)*?    Environment=KUBECONFIG=.*\n", readme, re.M)[0]
     lines = " ".join(f"'{line.strip()}'" for line in drop_in.splitlines())
     node.run(f"mkdir -p {os.path.dirname(DROP_IN)}; printf '%s\\n' {lines} >{DROP_IN}")
     kubeconfig = "/etc/devicetree-exporter/kubeconfig"
-    node.run(f"umask 077; echo '{KUBECONFIG}' >{kubeconfig}")
+    node.run(f"echo 127.0.0.1 {HOST} >>/etc/hosts; umask 077; echo '{KUBECONFIG}' >{kubeconfig}")
     node.run(f"echo 'labels: {{kubernetes: true}}' >{CONFIG}; echo 'kubernetes: {{start-jitter: 0s}}' >>{CONFIG}")
     node.run(f"systemctl daemon-reload; systemctl restart {SERVICE}")
     node.wait_for_log("Connection refused")  # it has read whom to ask, and nobody listens there
