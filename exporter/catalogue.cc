@@ -103,42 +103,42 @@ class Fields {
  public:
   using Reader = std::function<void(const YamlValue&)>;
 
-  explicit Fields(const YamlValue& mapping) : mapping_(mapping) {}
+  explicit Fields(const YamlValue& mapping) : mapping_(mapping) { fields_.reserve(16); }
 
-  Fields& Required(std::string key, Reader read) {
-    return Add(std::move(key), true, std::move(read));
-  }
-  Fields& Optional(std::string key, Reader read) {
-    return Add(std::move(key), false, std::move(read));
-  }
+  // REQUIRES: `key` lives as long as this.
+  Fields& Required(std::string_view key, Reader read) { return Add(key, true, std::move(read)); }
+  Fields& Optional(std::string_view key, Reader read) { return Add(key, false, std::move(read)); }
 
   void Read() const {
-    std::string known;
-    for (const Field& field : fields_) known += (known.empty() ? "" : ", ") + field.key;
     for (const YamlEntry& entry : Mapping(mapping_)) {
       const auto field = std::ranges::find(fields_, entry.key.scalar, &Field::key);
       if (field == fields_.end()) {
-        Refuse(entry.key, "unknown key " + Shown(entry.key) + "; expected " + known);
+        Refuse(entry.key, "unknown key " + Shown(entry.key) + "; expected " + Known());
       }
       field->read(entry.value);
     }
     for (const Field& field : fields_) {
       const auto is_field = [&](const YamlEntry& e) { return e.key.scalar == field.key; };
       if (field.required && std::ranges::none_of(mapping_.entries, is_field)) {
-        Refuse(mapping_, "no " + field.key + "; expected " + known);
+        Refuse(mapping_, "no " + std::string(field.key) + "; expected " + Known());
       }
     }
   }
 
  private:
   struct Field {
-    std::string key;
+    std::string_view key;
     bool required;
     Reader read;
   };
-  Fields& Add(std::string key, bool required, Reader read) {
-    fields_.push_back({std::move(key), required, std::move(read)});
+  Fields& Add(std::string_view key, bool required, Reader read) {
+    fields_.push_back({key, required, std::move(read)});
     return *this;
+  }
+  std::string Known() const {
+    std::string known;
+    for (const Field& field : fields_) (known += known.empty() ? "" : ", ") += field.key;
+    return known;
   }
 
   const YamlValue& mapping_;

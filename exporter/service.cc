@@ -159,8 +159,10 @@ class Service {
         Page{kJsonType, PreparedBody(ToInventoryJson(inventory_, labels, kBuildInfo)), nullptr});
     pages.emplace(links.healthy, Page{kPlainType, PreparedBody("Healthy.\n"), nullptr});
     pages.emplace(links.ready, Page{kPlainType, PreparedBody("Ready.\n"), nullptr});
+    // A scrape waits for nothing; the first look at a page may.
+    PreparedBody body(metrics, PreparedBody::Compress::kNow);
     pages.insert_or_assign(links.metrics,
-                           Page{kMetricsType, PreparedBody(metrics), [outputs = outputs_, web = web_] {
+                           Page{kMetricsType, std::move(body), [outputs = outputs_, web = web_] {
                                   return ToProcessMetrics(ReadProcessStats()) + outputs->Metrics() +
                                          (web ? ToWebConfigMetrics(web->last_reload_successful()) : "");
                                 }});

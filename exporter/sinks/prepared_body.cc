@@ -41,20 +41,29 @@ void AppendLittleEndian(std::uint32_t value, std::string* out) {
 
 }  // namespace
 
-PreparedBody::PreparedBody(std::string text)
-    : text_(std::move(text)),
-      gzip_(std::string(kGzipHeader) +
-            Deflate(text_, Z_BEST_COMPRESSION, MAX_WBITS, MAX_MEM_LEVEL, Z_SYNC_FLUSH)),
-      crc_(Crc(text_)) {}
+PreparedBody::PreparedBody(std::string text, Compress when)
+    : text_(std::move(text)), compressed_(std::make_unique<Compressed>()) {
+  if (when == Compress::kNow) compressed();
+}
+
+const PreparedBody::Compressed& PreparedBody::compressed() const {
+  std::call_once(compressed_->once, [this] {
+    compressed_->gzip = kGzipHeader;
+    compressed_->gzip += Deflate(text_, Z_BEST_COMPRESSION, MAX_WBITS, MAX_MEM_LEVEL, Z_SYNC_FLUSH);
+    compressed_->crc = Crc(text_);
+  });
+  return *compressed_;
+}
 
 BodyParts PreparedBody::Gzip(std::string_view live) const {
   // Stored: packing a thousand bytes for each request costs more than sending them.
   std::string rest = Deflate(live, Z_NO_COMPRESSION, 9, 1, Z_FINISH);
-  AppendLittleEndian(
-      static_cast<std::uint32_t>(crc32_combine(crc_, Crc(live), static_cast<z_off_t>(live.size()))),
-      &rest);
+  const Compressed& body = compressed();
+  AppendLittleEndian(static_cast<std::uint32_t>(crc32_combine(
+                         body.crc, Crc(live), static_cast<z_off_t>(live.size()))),
+                     &rest);
   AppendLittleEndian(static_cast<std::uint32_t>(text_.size() + live.size()), &rest);
-  return {gzip_, std::move(rest)};
+  return {body.gzip, std::move(rest)};
 }
 
 }  // namespace exporter

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,10 +20,12 @@ struct BodyParts {
   std::size_t size() const { return prepared.size() + made.size(); }
 };
 
-// Immutable; safe to use from many threads.
+// Immutable to its users; safe to use from many threads.
 class PreparedBody {
  public:
-  explicit PreparedBody(std::string text);
+  enum class Compress { kNow, kWhenAsked };
+
+  explicit PreparedBody(std::string text, Compress when = Compress::kWhenAsked);
 
   // The text, followed by `live`.
   BodyParts Plain(std::string live) const { return {text_, std::move(live)}; }
@@ -32,9 +36,15 @@ class PreparedBody {
   BodyParts Gzip(std::string_view live) const;
 
  private:
+  struct Compressed {
+    std::once_flag once;
+    std::string gzip;       // the header, and raw deflate blocks of text_, none of them the last
+    std::uint32_t crc = 0;  // CRC-32 of text_
+  };
+  const Compressed& compressed() const;
+
   std::string text_;
-  std::string gzip_;   // the header, and raw deflate blocks of text_, none of them the last
-  std::uint32_t crc_;  // CRC-32 of text_
+  std::unique_ptr<Compressed> compressed_;
 };
 
 }  // namespace exporter

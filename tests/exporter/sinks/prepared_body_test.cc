@@ -4,6 +4,8 @@
 #include <zlib.h>
 
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace exporter {
 namespace {
@@ -50,6 +52,21 @@ TEST(PreparedBody, GzipIsOneMemberThatHoldsThePlainBody) {
       EXPECT_EQ(Gunzip(compressed, &taken), Whole(body.Plain(Text(live)))) << fixed << "+" << live;
       EXPECT_EQ(taken, compressed.size()) << "bytes after the member";
     }
+  }
+}
+
+TEST(PreparedBody, IsTheSameForAllWhoAskAtOnce) {
+  const PreparedBody body(Text(70000));
+  std::vector<BodyParts> answers(8);
+  {
+    std::vector<std::jthread> threads;
+    for (BodyParts& answer : answers) threads.emplace_back([&] { answer = body.Gzip("live"); });
+  }
+  std::size_t taken = 0;
+  EXPECT_EQ(Gunzip(Whole(answers[0]), &taken), Whole(body.Plain("live")));
+  for (const BodyParts& answer : answers) {
+    EXPECT_EQ(answer.prepared.data(), answers[0].prepared.data());
+    EXPECT_EQ(answer.made, answers[0].made);
   }
 }
 
