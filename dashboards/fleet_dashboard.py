@@ -108,8 +108,8 @@ def hardware(made):
             width=12,
         ),
         rows(
-            "Accelerators",
-            "By kind, vendor and model, and how many have come how far.",
+            "Accelerators by kind, vendor and model",
+            "And how many have come how far.",
             [by_model(state) for state in ("described", "enabled", "bound", "ready")],
             {
                 **{"kind": "Kind", "vendor": "Vendor", "model": "Model"},
@@ -237,8 +237,8 @@ def coverage(made):
             width=6,
         ),
         curves(
-            "Collectors that cannot read",
-            "By collector.",
+            "Failing collectors over time",
+            "How many machines' collectors cannot read, by collector.",
             {"{{collector}}": f"sum by (collector) (collector:devicetree_collector_failing:count{{{IN}}})"},
             width=8,
         ),

@@ -36,6 +36,7 @@ from control_plane import MANIFESTS
 from exporter import Exporter, wait_until
 
 JOB = "devicetree-exporter"
+CLUSTER = "box"
 PREFIX = "beta.devicetree.org/"
 REFRESH = "10s"  # of the node that reads its hardware regularly
 CACHE_SECONDS = 1
@@ -86,6 +87,8 @@ WORKLOADS = [
     Workload("vision", "ReplicaSet", "speech", 3, None, "Pending", {"accelerator.dsp": "1"}),
     Workload("batch", "Job", "encrypt", 1, None, "Pending", {"accelerator.crypto": "1"}),
     Workload("batch", "Job", "decrypt", 1, "gpu-server-0", "Succeeded", {"accelerator.dsp": "1"}),
+    Workload("vision", "ReplicaSet", "legacy", 1, None, "Pending", {"nvidia-jetson-tx2": "1"}),
+    Workload("radio", "DaemonSet", "radio", 1, "raspberry-pi-4-contested-0", "Running", {}),
     Workload("web", "ReplicaSet", "shop", 1, "pc-0", "Running", {}),
 ]
 
@@ -413,7 +416,7 @@ class Fleet:
 
     def labels(self, name):
         """Of the target: as deploy/kubernetes' PodMonitor makes them, or as a static target has them."""
-        return {"instance": name, "node": name} if self.plane else {"instance": name}
+        return {"cluster": CLUSTER, "instance": name, "node": name} if self.plane else {"instance": name}
 
     def configuration(self, interval="5s", rules=(), kube_state_metrics=True):
         """A configuration of Prometheus that scrapes all of it."""
@@ -432,7 +435,7 @@ class Fleet:
                     "job_name": "kube-state-metrics",
                     "honor_labels": True,
                     "metrics_path": "/kube-state-metrics",
-                    "static_configs": [{"targets": [self.address]}],
+                    "static_configs": [{"targets": [self.address], "labels": {"cluster": CLUSTER}}],
                 }
             )
         timings = dict.fromkeys(["scrape_interval", "evaluation_interval"], interval)

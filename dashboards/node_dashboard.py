@@ -81,7 +81,7 @@ def inventory(made):
     made = made.with_row(row("Inventory"))
     for panel in [
         rows(
-            "Accelerators",
+            "Accelerators and their states",
             "What the catalogue and the kernel know of each, and how far it has come.",
             [f"accelerator_info{{{IN}}} * {DEVICE} group_left () ({STEPS})"],
             {
