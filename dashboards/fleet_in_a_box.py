@@ -63,6 +63,7 @@ STORIES = [
     Story("pc-down", "pc", 1, "exporter down"),
     Story("pc-stale", "pc", 1, "textfile left behind"),
 ]
+MOST_NODES = 500  # of a cluster
 TURN = sum(story.nodes for story in STORIES)  # the least number of nodes
 
 # What drives the boards of tests/boards that are a devicetree alone: the node, the driver, and
@@ -273,7 +274,8 @@ class Fleet:
     """The nodes and their server; a context manager.
 
     folder is empty and takes all that they write. nodes: their number, TURN at least; they come
-    in turns of STORIES. plane, a running ControlPlane, has a Node for each.
+    in turns of STORIES. plane, a running ControlPlane, has a Node for each; of more than MOST_NODES
+    nodes, only for the first of each story, which an exporter labels.
     """
 
     def __init__(self, folder, nodes=TURN, plane=None):
@@ -288,6 +290,8 @@ class Fleet:
             teller = turn[index % TURN]
             self.nodes[f"{teller.story.name}-{numbers[teller.story.name]}"] = teller
             numbers[teller.story.name] += 1
+        of_cluster = lambda name, teller: len(self.nodes) <= MOST_NODES or name == teller.node
+        self._cluster = {name: teller for name, teller in self.nodes.items() if of_cluster(name, teller)}
         self._stack = contextlib.ExitStack()
         self._loop = asyncio.new_event_loop()
 
@@ -308,7 +312,7 @@ class Fleet:
         self._stack.close()
 
     def _create_cluster(self):
-        for name, teller in self.nodes.items():
+        for name, teller in self._cluster.items():
             self.plane.create_node(name)
             if teller.story.name in NOT_READY:
                 condition = {"type": "Ready", "status": "False", "reason": "KubeletNotReady"}
@@ -348,7 +352,7 @@ class Fleet:
         """To the Nodes that tell the same story: only its first one has an exporter that labels it."""
         if not self.plane:
             return
-        for name, teller in self.nodes.items():
+        for name, teller in self._cluster.items():
             if name != teller.node:
                 labels = self.plane.labels(teller.node)
                 self._merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": labels}})
