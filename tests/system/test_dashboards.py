@@ -676,3 +676,81 @@ def test_no_rule_fails(scene):
     for group in scene.prometheus.api("rules")["groups"]:
         for rule in group["rules"]:
             assert (rule["health"], rule.get("lastError", "")) == ("ok", ""), rule["name"]
+
+
+# The recipes of dashboards/README.md.
+
+RECIPES = re.findall(r"^```promql\n(.*?)^```", README, re.M | re.S)
+
+
+def placed_pods():
+    return [(workload, f"{workload.name}-{i}") for workload in WORKLOADS for i in range(workload.pods) if workload.node]
+
+
+def story_of(node):
+    return next(story for story in STORIES if node.rpartition("-")[0] == story.name)
+
+
+def recipe_expectations():
+    boards = {pod: MODELS.get(story_of(workload.node).board, NO_TREE)[0] for workload, pod in placed_pods()}
+    counts = collections.Counter((workload.namespace, workload.name, boards[pod]) for workload, pod in placed_pods())
+    unready = {
+        pod: 1
+        for workload, pod in placed_pods()
+        if any((row.enabled, row.ready) == ("1", "0") for row in accelerators_of(story_of(workload.node)))
+    }
+    assert unready  # one runs on a GPU server
+    return [
+        by("pod board", dict.fromkeys(boards.items(), 1)),
+        by("pod", unready),
+        by("namespace created_by_name board", dict(counts)),
+        by("node", {INSTANCE: 1}),
+        by("pod", {"legacy-0": 1}),
+        by(" ".join(WORKLOAD_LABELS), MISSING),
+    ]
+
+
+def test_each_recipe_gives_what_is_so(scenes, version):
+    *recipes, attached = RECIPES
+    expected = recipe_expectations()
+    assert len(recipes) == len(expected) and "accelerator_gpu" in attached
+    for recipe, value in zip(recipes, expected):
+        value.check(scenes[version, KSM].prometheus.query(recipe))
+
+
+def test_without_kube_state_metrics_a_recipe_is_empty_and_no_error(scenes, version):
+    for recipe in RECIPES[:-1]:
+        for view in (NO_KSM, NO_KUBERNETES):
+            found = scenes[version, view].prometheus.query(recipe)
+            assert found == [] or recipe.startswith("devicetree_node_label_info")  # all disagree with nothing
+
+
+def test_attach_metadata_puts_a_nodes_labels_on_its_pods(scenes, prometheus_program, tmp_path):
+    """The recipe's own configuration, in Debian's Prometheus: version 3 is built without service discovery here."""
+    scene = scenes["debian", KSM]
+    (recipe,) = [text for text in re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S) if "attach_metadata" in text]
+    config = yaml.safe_load(recipe)
+    (job,) = config["scrape_configs"]
+    plane = scene.fleet.plane
+    for discovery in job["kubernetes_sd_configs"]:
+        discovery |= {"api_server": plane.server, "authorization": {"credentials": plane.admin_token}}
+        discovery["tls_config"] = {"ca_file": str(plane.ca_file)}
+    # All pods answer at the fleet's own address; those that nothing runs have none.
+    host, port = scene.fleet.address.split(":")
+    job["relabel_configs"] += [
+        {"target_label": "__address__", "replacement": f"{host}:{port}"},
+        {"target_label": "__metrics_path__", "replacement": f"/node/{scene.fleet.tellers[0].node}/metrics"},
+        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+        {"source_labels": ["node"], "regex": ".+", "action": "keep"},
+    ]
+    config["global"] = {"scrape_interval": "1s"}
+    gpus = collections.Counter(
+        "1" if any(row.kind == "gpu" for row in accelerators_of(story_of(workload.node))) else "" for workload, _ in placed_pods()
+    )
+    # One of them is on the node whose label somebody else has set.
+    gpus["1"] -= 1
+    gpus["5"] += 1
+    with Prometheus(prometheus_program("debian", "prometheus"), tmp_path, json.dumps(config)) as prometheus:
+        total = sum(gpus.values())
+        wait_until(lambda: prometheus.query("count(up)") == [({}, total)], "all pods are scraped", seconds=60)
+        by("accelerator_gpu", dict(gpus)).check(prometheus.query(RECIPES[-1]))
