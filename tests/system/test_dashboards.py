@@ -726,8 +726,8 @@ def test_without_kube_state_metrics_a_recipe_is_empty_and_no_error(scenes, versi
 
 
 def test_attach_metadata_puts_a_nodes_labels_on_its_pods(scenes, prometheus_program, tmp_path):
-    """The recipe's own configuration, in Debian's Prometheus: version 3 is built without service discovery here."""
-    scene = scenes["debian", KSM]
+    """The recipe's own configuration, in version 3: Debian builds its Prometheus without Kubernetes' discovery."""
+    scene = scenes["v3", KSM]
     (recipe,) = [text for text in re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S) if "attach_metadata" in text]
     config = yaml.safe_load(recipe)
     (job,) = config["scrape_configs"]
@@ -750,7 +750,7 @@ def test_attach_metadata_puts_a_nodes_labels_on_its_pods(scenes, prometheus_prog
     # One of them is on the node whose label somebody else has set.
     gpus["1"] -= 1
     gpus["5"] += 1
-    with Prometheus(prometheus_program("debian", "prometheus"), tmp_path, json.dumps(config)) as prometheus:
+    with Prometheus(prometheus_program("v3", "prometheus"), tmp_path, json.dumps(config)) as prometheus:
         total = sum(gpus.values())
         wait_until(lambda: prometheus.query("count(up)") == [({}, total)], "all pods are scraped", seconds=60)
         by("accelerator_gpu", dict(gpus)).check(prometheus.query(RECIPES[-1]))
