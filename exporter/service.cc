@@ -143,7 +143,10 @@ class Service {
   }
 
   std::string ToMetrics(const LabelReport& labels) const {
-    return ToInventoryMetrics(inventory_, labels, kBuildInfo) + ToConfigMetrics(config_report_);
+    std::optional<std::chrono::duration<double>> interval;
+    if (!uevents_ && options_.refresh_interval.count() > 0) interval = options_.refresh_interval;
+    return ToInventoryMetrics(inventory_, labels, kBuildInfo) + ToConfigMetrics(config_report_) +
+           ToRefreshMetrics(interval);
   }
 
   Pages ToPages(const LabelReport& labels, const std::string& metrics) {

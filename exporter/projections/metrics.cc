@@ -228,6 +228,15 @@ std::string ToConfigMetrics(const ConfigReport& report) {
   return std::move(out).Text();
 }
 
+std::string ToRefreshMetrics(const std::optional<std::chrono::duration<double>>& interval) {
+  if (!interval) return "";
+  Exposition out;
+  out.Begin("devicetree_refresh_interval_seconds",
+            "How often the hardware is read, since the kernel's events cannot be had.");
+  out.Add({}, interval->count());
+  return std::move(out).Text();
+}
+
 // By hand: these are the lines that each scrape waits for, and prometheus-cpp's serializer takes
 // longer for them than all the rest of a scrape.
 std::string ToProcessMetrics(const ProcessStats& stats) {

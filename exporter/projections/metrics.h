@@ -7,6 +7,7 @@
 #define EXPORTER_PROJECTIONS_METRICS_H_
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "exporter/inventory.h"
@@ -34,6 +35,9 @@ struct ConfigReport {
   std::chrono::system_clock::time_point last_success;
 };
 std::string ToConfigMetrics(const ConfigReport& report);
+
+// How often the hardware is read where the kernel's events cannot be had; empty where they can.
+std::string ToRefreshMetrics(const std::optional<std::chrono::duration<double>>& interval);
 
 // How the last reading of the web configuration went.
 std::string ToWebConfigMetrics(bool last_reload_successful);

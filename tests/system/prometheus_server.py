@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import time
 import urllib.parse
 
 from exporter import request, wait_until
@@ -56,6 +57,20 @@ class Prometheus:
         reply = json.loads(answer.body)
         assert reply["status"] == "success", reply
         return reply["data"]
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def query_range(self, expression, seconds, step):
+        """The same over the last seconds: a list of (labels, values)."""
+        end = time.time()
+        result = self.api("query_range", query=expression, start=end - seconds, end=end, step=step)["result"]
+        return [(series["metric"], [float(value) for _, value in series["values"]]) for series in result]
 
     def query(self, expression):
         """The samples of an instant query: a list of (labels, value)."""

@@ -1,6 +1,6 @@
 """deploy/kubernetes and the Helm chart are the same thing, and a real API server takes it.
 
-kubectl's kustomize, helm, and a kube-apiserver that knows PodMonitors.
+kubectl's kustomize, helm, and a kube-apiserver that knows PodMonitors and PrometheusRules.
 """
 
 import collections
@@ -21,11 +21,15 @@ CASES = {
     "nfd": Case("nfd", values=["labels.via=nfd"]),
     "watch": Case("default", ["labels-watch"], ["labels.watch=true"]),
     "pod-monitor": Case("default", ["pod-monitor"], ["podMonitor.enabled=true"]),
+    "prometheus-rule": Case("default", ["prometheus-rule"], ["prometheusRule.enabled=true"]),
     "network-policy": Case("default", ["network-policy"], ["networkPolicy.enabled=true"]),
     "all metrics": Case(
         "metrics-only",
-        ["pod-monitor", "network-policy"],
-        ["labels.via=none", "podMonitor.enabled=true", "networkPolicy.enabled=true"],
+        ["pod-monitor", "prometheus-rule", "network-policy"],
+        [
+            *("labels.via=none", "podMonitor.enabled=true"),
+            *("prometheusRule.enabled=true", "networkPolicy.enabled=true"),
+        ],
     ),
 }
 VOLUMES = '(volumes "firmware", "devices", "class", "bus"'  # as the API server writes them
@@ -62,17 +66,16 @@ def template(plane, *flags, namespace=NAME):
 
 @pytest.fixture(scope="module")
 def plane(control_plane):
-    """With PodMonitors, and with our namespace as shipped."""
-    crd = pathlib.Path(os.environ["DTE_PEERS"]) / "monitoring.coreos.com_podmonitors.yaml"
-    control_plane.kubectl("create", "-f", str(crd.resolve()))
-    control_plane.kubectl(
-        "wait", "--for=condition=Established", "--timeout=60s", "-f", str(crd.resolve())
-    )
+    """With PodMonitors and PrometheusRules, and with our namespace as shipped."""
+    peers = pathlib.Path(os.environ["DTE_PEERS"]).resolve()
+    crds = [f"-f={peers}/monitoring.coreos.com_{kind}.yaml" for kind in ("podmonitors", "prometheusrules")]
+    control_plane.kubectl("create", *crds)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
     manifests = parsed(control_plane.manifests(overlay="metrics-only"))
     control_plane.apply(dump([found for found in manifests if found["kind"] == "Namespace"]))
     yield control_plane
     control_plane.kubectl("delete", "namespace", NAME, "--wait=false")
-    control_plane.kubectl("delete", "-f", str(crd.resolve()), "--wait=false")
+    control_plane.kubectl("delete", *crds, "--wait=false")
 
 
 # Kustomize and Helm.
@@ -132,7 +135,8 @@ def test_nothing_is_cleaned_up_where_it_is_switched_off_or_nothing_is_written(pl
 
 
 def test_the_chart_follows_its_namespace(plane):
-    everything = ["--set=podMonitor.enabled=true,networkPolicy.enabled=true,labels.watch=true"]
+    monitoring = "podMonitor.enabled=true,prometheusRule.enabled=true"
+    everything = [f"--set={monitoring},networkPolicy.enabled=true,labels.watch=true"]
     _, here, _ = template(plane, *everything)
     _, elsewhere, _ = template(plane, *everything, namespace="elsewhere")
     moved = re.sub(f"(namespace: |--namespace=){NAME}\\b", r"\1elsewhere", here)
@@ -223,6 +227,7 @@ WRONG = {
     "image.name=x": "'name' not allowed",
     "cleanup.enabled=no-thanks": "/cleanup/enabled",
     "podMonitor.enabled=1": "/podMonitor/enabled",
+    "prometheusRule.enabled=1": "/prometheusRule/enabled",
     "networkPolicy.apiServerPorts={0}": "/networkPolicy/apiServerPorts/0",
     "extraArgs={log.format=json}": "/extraArgs/0",
     "resources.limit.memory=1Gi": "'limit' not allowed",
@@ -293,9 +298,9 @@ def test_the_server_takes_the_clean_up(plane):
 
 
 def test_the_server_refuses_a_field_that_it_does_not_know(plane):
-    objects = parsed(plane.manifests("pod-monitor"))
+    objects = parsed(plane.manifests("pod-monitor", "prometheus-rule"))
     for found in objects:
-        if found["kind"] in ["DaemonSet", "PodMonitor"]:
+        if found["kind"] in ["DaemonSet", "PodMonitor", "PrometheusRule"]:
             wrong = copy.deepcopy(found)
             wrong["spec"]["selektor"] = {}
             ended = dry_run(plane, dump([wrong]))

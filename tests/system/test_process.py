@@ -139,9 +139,19 @@ def test_in_a_user_namespace_of_its_own_it_reads_the_hardware_regularly(tmp_path
     with Exporter(f"--path.sysfs={tmp_path}", "--refresh.interval=500ms",
                   under=["unshare", "--user", "--map-root-user"]) as exporter:
         wait_until(lambda: "hardware events cannot be had" in exporter.stderr, "it says so")
+        assert "\ndevicetree_refresh_interval_seconds 0.5\n" in exporter.metrics()
         assert "accelerator_info" not in exporter.metrics()
         pci_function(tmp_path, "0000:02:00.0", vendor="0x10de", device="0x2330", **{"class": "0x030200"})
         wait_until(says(exporter, 'address="0000:02:00.0"'), "the new function")
+        exporter.stop()
+
+
+def test_where_the_kernel_tells_of_changes_no_interval_is_told(tmp_path):
+    """So that an old snapshot counts as stale only where it should have been read again."""
+    with Exporter(f"--path.sysfs={tmp_path}") as exporter:
+        if "hardware events cannot be had" in exporter.stderr:
+            pytest.skip("the kernel's events cannot be had here")
+        assert "devicetree_refresh_interval_seconds" not in exporter.metrics()
         exporter.stop()
 
 

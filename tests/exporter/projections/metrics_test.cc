@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "tests/test_support/tree.h"
@@ -83,6 +84,15 @@ TEST(Metrics, SayHowEachCollectorFared) {
   EXPECT_THAT(text, HasSubstr("devicetree_collector_duration_seconds{collector=\"pci\"} 0.5\n"));
   EXPECT_THAT(text, HasSubstr("devicetree_collector_skipped_devices{collector=\"pci\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("\ndevicetree_snapshot_timestamp_seconds 1.5\n"));
+}
+
+TEST(RefreshMetrics, SayHowOftenTheHardwareIsReadWhereTheKernelTellsNothing) {
+  EXPECT_EQ(ToRefreshMetrics(std::chrono::milliseconds(500)),
+            "# HELP devicetree_refresh_interval_seconds How often the hardware is read, since the "
+            "kernel's events cannot be had.\n"
+            "# TYPE devicetree_refresh_interval_seconds gauge\n"
+            "devicetree_refresh_interval_seconds 0.5\n");
+  EXPECT_EQ(ToRefreshMetrics(std::nullopt), "");
 }
 
 TEST(LabelSinkMetrics, SayHowTheLabelsFareOnTheNode) {
