@@ -106,14 +106,19 @@ TreeBuilder::TreeBuilder() {
   properties_.reserve(2048);
 }
 
-std::optional<Error> TreeBuilder::Append(std::string_view bytes, std::size_t* offset) {
-  *offset = bytes_.size();
-  if (bytes.size() > kMaxTreeBytes - bytes_.size()) {
-    return Error{ErrorCode::kMalformed, CurrentPath() + ": names and properties pass " +
-                                            Number(kMaxTreeBytes, "bytes in all")};
-  }
+std::optional<Error> TreeBuilder::Charge(std::size_t bytes, std::size_t strings) {
+  charged_bytes_ += bytes;
+  charged_strings_ += strings;
+  if (charged_bytes_ <= kMaxTreeBytes && charged_strings_ <= kMaxStrings) return std::nullopt;
+  return Error{ErrorCode::kMalformed,
+               CurrentPath() + ": the tree is larger than " + Number(kMaxTreeBytes, "bytes") +
+                   " or " + Number(kMaxStrings, "strings in all")};
+}
+
+std::size_t TreeBuilder::Append(std::string_view bytes) {
+  const std::size_t offset = bytes_.size();
   bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  return std::nullopt;
+  return offset;
 }
 
 std::optional<Error> TreeBuilder::BeginNode(std::string_view name) {
@@ -138,7 +143,9 @@ std::optional<Error> TreeBuilder::BeginNode(std::string_view name) {
     }
   }
   RawNode node{};
-  if (std::optional<Error> error = Append(name, &node.name)) return error;
+  node.path_size = is_root ? 0 : nodes_[open_.back()].path_size + 1 + name.size();
+  if (std::optional<Error> error = Charge(name.size() + node.path_size, 0)) return error;
+  node.name = Append(name);
   node.name_size = name.size();
   node.parent = is_root ? 0 : open_.back();
   node.first_property = node.property_end = static_cast<std::uint32_t>(properties_.size());
@@ -153,10 +160,15 @@ std::optional<Error> TreeBuilder::AddProperty(std::string_view name, std::string
                                             Number(bytes.size(), "bytes; at most ") +
                                             std::to_string(kMaxPropertyBytes) + " expected"};
   }
+  const auto strings = static_cast<std::size_t>(std::ranges::count(bytes, '\0'));
+  const std::size_t path_size = nodes_[open_.back()].path_size;
+  if (std::optional<Error> error = Charge(name.size() + bytes.size() + strings * path_size, strings)) {
+    return error;
+  }
   RawProperty property{};
-  if (std::optional<Error> error = Append(name, &property.name)) return error;
+  property.name = Append(name);
   property.name_size = name.size();
-  if (std::optional<Error> error = Append(bytes, &property.value)) return error;
+  property.value = Append(bytes);
   property.value_size = bytes.size();
   properties_.push_back(property);
   nodes_[open_.back()].property_end = static_cast<std::uint32_t>(properties_.size());

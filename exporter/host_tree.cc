@@ -10,7 +10,7 @@ namespace {
 
 using Kind = HostEntry::Kind;
 
-constexpr int kMaxLinks = 8;  // sysfs needs two
+constexpr int kMaxLinks = 40;  // the kernel's MAXSYMLINKS; sysfs needs two
 constexpr std::size_t kMaxQuotedBytes = 80;
 
 const char* Word(Kind kind) {

@@ -208,10 +208,10 @@ dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file) 
 dt::Result<std::string> ReadYamlFile(const std::string& file) {
   errno = 0;
   std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  stream.peek();  // tells an error from the end
-  if (stream.is_open() && !stream.bad()) return std::move(text).str();
+  std::string text(kMaxYamlBytes + 1, '\0');  // one more than ParseYaml takes, and no more of it
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  if (stream.is_open() && !stream.bad()) return text;
   return dt::Error{dt::ErrorCode::kIo, file + ": " + std::strerror(errno) + "; expected YAML"};
 }
 

@@ -68,7 +68,13 @@ int SysfsDirectory::FindInSnapshot(const std::string& name, const HostEntry** en
   const std::optional<std::string> place = input_.snapshot->Resolve(Place(name));
   if (!place) return ELOOP;
   *entry = input_.snapshot->Find(*place);
-  return *entry == nullptr ? ENOENT : 0;
+  if (*entry != nullptr) return 0;
+  for (std::string above = *place; above.find('/') != std::string::npos;) {
+    above.resize(above.rfind('/'));
+    const HostEntry* const found = input_.snapshot->Find(above);
+    if (found != nullptr) return found->kind == HostEntry::Kind::kFolder ? ENOENT : ENOTDIR;
+  }
+  return ENOENT;
 }
 
 dt::Error SysfsDirectory::Failed(int error, const std::string& path) const {

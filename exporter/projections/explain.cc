@@ -1,6 +1,7 @@
 #include "exporter/projections/explain.h"
 
 #include <algorithm>
+#include <set>
 
 #include "exporter/printable.h"
 
@@ -44,16 +45,18 @@ std::optional<std::string> ToExplanation(const Inventory& inventory, const Label
       label_lines += "    from " + Printable(place) + "\n";
     }
   }
+  std::set<std::string_view> rejected_strings, disabled_paths;
+  for (const RejectedLabel& rejected : labels.rejected) rejected_strings.insert(rejected.compatible);
+  for (const DesignatedNode& node : labels.designated) {
+    if (!node.enabled) disabled_paths.insert(node.path);
+  }
   std::string no_label_lines;
   for (const NodeCompatible& entry : labels.compatibles) {
     if (!entry.label_key.empty() || !concerns(entry.compatible)) continue;
-    const bool rejected = std::ranges::find(labels.rejected, entry.compatible,
-                                            &RejectedLabel::compatible) != labels.rejected.end();
-    if (rejected) continue;
-    const auto node = std::ranges::find(labels.designated, entry.path, &DesignatedNode::path);
-    const bool disabled = node != labels.designated.end() && !node->enabled;
+    if (rejected_strings.contains(entry.compatible)) continue;
     no_label_lines += "  " + Printable(entry.compatible) + " of " + Printable(entry.path) + ": " +
-                      (disabled ? "the node is not enabled" : "left out by include or exclude") +
+                      (disabled_paths.contains(entry.path) ? "the node is not enabled"
+                                                           : "left out by include or exclude") +
                       "\n";
   }
   std::string accelerator_lines;

@@ -32,11 +32,11 @@ class Labelling {
   void AddNode(const dt::Tree& tree, const dt::Node& node, bool gives_labels) {
     const std::string path = tree.Path(node);
     const auto compatibles = tree.Compatible(node);
-    if (!compatibles) {
+    if (!compatibles && gives_labels) {
       report_.rejected.push_back(
           {path, "", Rejection::kMalformed, Printable(compatibles.error().message)});
-      return;
     }
+    if (!compatibles) return;
     for (std::size_t i = 0; i < compatibles->size(); ++i) {
       const std::string_view compatible = (*compatibles)[i];
       std::string key = gives_labels ? AddCompatible(path, compatible) : "";

@@ -22,7 +22,7 @@ namespace {
 
 using prometheus::MetricType;
 
-// Families in the order in which they are begun.
+// Families in the order in which they are begun, of which one at a time is held.
 class Exposition {
  public:
   struct LabelPair {
@@ -32,11 +32,10 @@ class Exposition {
 
   // The series added next belong to this family.
   void Begin(const char* name, const char* help, MetricType type = MetricType::Gauge) {
-    families_.emplace_back();
-    families_.back().name = name;
-    families_.back().help = help;
-    families_.back().type = type;
-    seen_.clear();
+    Flush();
+    family_[0].name = name;
+    family_[0].help = help;
+    family_[0].type = type;
   }
 
   void Add(std::initializer_list<LabelPair> labels, double value) {
@@ -48,12 +47,12 @@ class Exposition {
     std::string identity;
     for (const auto& label : metric.label) identity += label.name + '\0' + label.value + '\0';
     if (!seen_.insert(std::move(identity)).second) return;
-    if (families_.back().type == MetricType::Counter) {
+    if (family_[0].type == MetricType::Counter) {
       metric.counter.value = value;
     } else {
       metric.gauge.value = value;
     }
-    families_.back().metric.push_back(std::move(metric));
+    family_[0].metric.push_back(std::move(metric));
   }
 
   // A family of one series without labels; nothing if the value is not known.
@@ -66,13 +65,21 @@ class Exposition {
   }
 
   std::string Text() && {
-    std::erase_if(families_, [](const auto& family) { return family.metric.empty(); });
-    return prometheus::TextSerializer().Serialize(families_);
+    Flush();
+    return std::move(text_);
   }
 
  private:
-  std::vector<prometheus::MetricFamily> families_;
-  std::set<std::string> seen_;  // the label sets of the family begun last
+  void Flush() {
+    if (!family_[0].metric.empty()) text_ += prometheus::TextSerializer().Serialize(family_);
+    family_[0].metric.clear();
+    seen_.clear();
+  }
+
+  std::string text_;
+  std::vector<prometheus::MetricFamily> family_ =
+      std::vector<prometheus::MetricFamily>(1);  // the one begun last
+  std::set<std::string> seen_;                   // its label sets
 };
 
 double ToNumber(bool value) { return value ? 1 : 0; }

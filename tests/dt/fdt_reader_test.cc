@@ -442,6 +442,38 @@ TEST(FdtReaderTest, TheSizeOfAllThatIsKeptIsBounded) {
   ExpectMalformed(blob);
 }
 
+TEST(FdtReaderTest, TheNumberOfStringsIsBounded) {
+  const auto strings = [](std::size_t count) {
+    return Root([count](FdtBuilder* root) {
+      for (std::size_t left = count; left > 0;) {
+        const std::size_t some = std::min<std::size_t>(left, kMaxPropertyBytes / 2);
+        std::string list;
+        for (std::size_t i = 0; i < some; ++i) list.append("a", 2);
+        root->Begin("n" + std::to_string(left)).Property("compatible", list).End();
+        left -= some;
+      }
+    });
+  };
+  EXPECT_TRUE(ReadFdt(strings(kMaxStrings - 10)).has_value());
+  ExpectMalformed(strings(kMaxStrings + 1));
+}
+
+// Outputs show it with each of them.
+TEST(FdtReaderTest, APathCountsForEachStringOfItsNode) {
+  const auto list_below_long_names = [](std::size_t names) {
+    return Root([names](FdtBuilder* root) {
+      for (std::size_t i = 0; i < names; ++i) root->Begin(std::string(kMaxNameBytes, 'n'));
+      std::string list;
+      for (std::size_t i = 0; i < 1000; ++i) list.append("a", 2);
+      root->Property("compatible", list);
+      for (std::size_t i = 0; i < names; ++i) root->End();
+    });
+  };
+  const std::size_t names = kMaxTreeBytes / 1000 / (kMaxNameBytes + 1);
+  EXPECT_TRUE(ReadFdt(list_below_long_names(names - 1)).has_value());
+  ExpectMalformed(list_below_long_names(names + 1));
+}
+
 // --- the boards
 
 class FdtReaderBoardTest : public ::testing::TestWithParam<std::string> {};

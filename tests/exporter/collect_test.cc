@@ -57,7 +57,7 @@ TEST_F(CollectTest, ADisabledCollectorDoesNotRun) {
 TEST_F(CollectTest, AReadErrorKeepsTheLastGoodDevicetreeAndSaysSo) {
   directory_.Write(kCompatible, std::string("a,b\0", 4));
   const Inventory good = Collect(Host(), Catalogue{}, {}, nullptr);
-  directory_.Write(kCompatible, std::string(70'000, 'x'));  // beyond dt::kMaxPropertyBytes
+  directory_.Write(kCompatible, std::string(dt::kMaxPropertyBytes + 1, 'x'));
   const Inventory bad = Collect(Host(), Catalogue{}, {}, &good);
   EXPECT_EQ(bad.devicetree, good.devicetree);
   EXPECT_FALSE(bad.collectors[0].success);

@@ -26,7 +26,7 @@ NOT_IN_FINGERPRINT = (b"chosen", b"aliases", b"reserved-memory", b"memory",
 
 
 def has_devicetree(root):
-    return root is not None and bool(labels.compatibles(root))
+    return root is not None and b"compatible" in root.properties
 
 
 # --- the dry run
@@ -49,6 +49,8 @@ def dry_run(root, patterns):
 def printable(data):
     """Bytes that are no UTF-8, and control characters, also U+0080 to U+009F, byte by byte as \\xNN."""
     text = data.decode("utf-8", "backslashreplace")
+    if text.isprintable() and text.isascii():
+        return text
     return "".join("".join(f"\\x{byte:02x}" for byte in c.encode()) if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 else c
                    for c in text)
 
@@ -84,7 +86,9 @@ def metrics(root, patterns):
 def board_metrics(root, chosen_nodes, board):
     model = fdt.string_of(root.properties.get(b"model", b""))
     info = {} if model is None else {"model": model}
-    yield sample("devicetree_info", 1, **info, compatible=labels.compatibles(root)[0])
+    if labels.compatibles(root):
+        info["compatible"] = labels.compatibles(root)[0]
+    yield sample("devicetree_info", 1, **info)
     statuses = [labels.effective_status(node) for node in root.walk()]
     for status in STATUSES:
         yield sample("devicetree_nodes", statuses.count(status), status=status.encode())

@@ -17,19 +17,21 @@ class FdtError(Exception):
 class Node:
     """name with unit address ("" for the root); children in bytewise order of name."""
 
-    __slots__ = ("name", "parent", "path", "properties", "children")
+    __slots__ = ("name", "parent", "_path", "properties", "children")
 
     def __init__(self, name, parent):
         self.name = name
         self.parent = parent
         self.properties = {}  # name -> bytes, as stored
         self.children = []
-        if parent is None:
-            self.path = b"/"
-        elif parent.parent is None:
-            self.path = b"/" + name
-        else:
-            self.path = parent.path + b"/" + name
+        self._path = b"/" if parent is None else None
+
+    @property
+    def path(self):
+        if self._path is None:
+            above = b"" if self.parent.parent is None else self.parent.path
+            self._path = above + b"/" + self.name
+        return self._path
 
     def walk(self):
         """This node and all below it, parents first."""
@@ -47,13 +49,15 @@ def parse(blob):
     )
     if magic != MAGIC:
         raise FdtError(f"magic is {magic:#x}")
-    if version < 16 or compatible_version > 17:
+    if version < 16 or compatible_version > min(version, 17):
         raise FdtError(f"version {version}, compatible down to {compatible_version}")
     if total > len(blob):
         raise FdtError(f"totalsize {total}, but {len(blob)} bytes")
     end = total if version < 17 else off_struct + size_struct
-    if end > total or off_strings + size_strings > total:
+    if min(total, off_struct, off_strings) < 40 or max(off_struct, end, off_strings + size_strings) > total:
         raise FdtError("a block is out of bounds")
+    if off_struct % 4:
+        raise FdtError("the structure block is not aligned")
     strings = blob[off_strings : off_strings + size_strings]
 
     def string_at(data, offset, limit):
@@ -64,7 +68,7 @@ def parse(blob):
 
     names = {}  # offset in strings -> property name; they repeat a lot
     root, open_nodes, offset = None, [], off_struct
-    taken = []  # for each open node: the names of its children so far
+    taken = []  # for each open node: as unused_name has it
     while True:
         if offset + 4 > end:
             raise FdtError("the structure block has no end")
@@ -81,7 +85,8 @@ def parse(blob):
                 raise FdtError("a property after a node")
             if name_offset not in names:
                 names[name_offset] = string_at(strings, name_offset, len(strings))
-            open_nodes[-1].properties[names[name_offset]] = blob[offset : offset + length]
+            # Of two of one name Linux sees the first (drivers/of/base.c, __of_find_property).
+            open_nodes[-1].properties.setdefault(names[name_offset], blob[offset : offset + length])
             offset += (length + 3) & ~3
         elif token == BEGIN_NODE:
             name = string_at(blob, offset, end)
@@ -90,7 +95,6 @@ def parse(blob):
                 if name in (b"", b".", b"..") or b"/" in name:
                     raise FdtError(f"a node called {name!r}")
                 name = unused_name(name, taken[-1])
-                taken[-1].add(name)
                 node = Node(name, open_nodes[-1])
                 open_nodes[-1].children.append(node)
             elif root is None:
@@ -98,7 +102,7 @@ def parse(blob):
             else:
                 raise FdtError("a second root")
             open_nodes.append(node)
-            taken.append(set())
+            taken.append({})
         elif token == END_NODE:
             if not open_nodes:
                 raise FdtError("an end without a beginning")
@@ -113,11 +117,15 @@ def parse(blob):
 
 
 def unused_name(name, taken):
-    """As Linux tells siblings of one name apart (drivers/of/kobj.c, safe_name)."""
-    number, candidate = 1, name
+    """Takes a name as Linux tells siblings of one name apart (drivers/of/kobj.c, safe_name).
+
+    taken: each name that is taken, with the last number tried to make another of it.
+    """
+    candidate = name
     while candidate in taken:
-        candidate = b"%s#%d" % (name, number)
-        number += 1
+        taken[name] += 1
+        candidate = b"%s#%d" % (name, taken[name])
+    taken[candidate] = 0
     return candidate
 
 

@@ -31,9 +31,8 @@ def _write_node(node, folder):
     properties = node.properties
     if b"name" not in properties:
         properties = {**properties, b"name": node.name.partition(b"@")[0] + b"\0"}
-    taken = set()
+    taken = dict.fromkeys(properties, 0)
     for name, value in properties.items():
-        taken.add(name)
         mode = 0o400 if name.startswith(b"security-") else 0o444
         file = os.open(name, _NEW_FILE, mode, dir_fd=folder)
         os.write(file, value)

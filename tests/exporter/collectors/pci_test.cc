@@ -128,6 +128,13 @@ TEST_F(PciTest, NumaNodeMinusOneIsAbsent) {
   EXPECT_EQ(inventory_.pci[0].numa_node, std::nullopt);
 }
 
+TEST_F(PciTest, ANumaNodeThatNoMachineHasIsNotKnown) {
+  Function("0000:01:00.0", "  numa_node = 4294967297\n");
+  Collect();
+  ASSERT_THAT(inventory_.pci, SizeIs(1));
+  EXPECT_EQ(inventory_.pci[0].numa_node, std::nullopt);
+}
+
 TEST_F(PciTest, NumaNodeZeroIsOne) {
   Function("0000:01:00.0", "  numa_node = 0\n");
   Collect();

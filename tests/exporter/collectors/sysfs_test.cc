@@ -68,6 +68,26 @@ TEST_P(SysfsTest, AFileIsNoDirectory) {
   EXPECT_EQ(file.error().message, Path("file") + ": Not a directory");
 }
 
+TEST_P(SysfsTest, AFileOnTheWayIsNoDirectoryEither) {
+  directory_.Write("file", "x");
+  const auto below = Open().value().OpenBelow("file/devices");
+  ASSERT_FALSE(below);
+  EXPECT_EQ(below.error().code, dt::ErrorCode::kMalformed);
+  EXPECT_EQ(Open().value().ReadText("file/vendor").error().code, dt::ErrorCode::kMalformed);
+}
+
+TEST_P(SysfsTest, AChainOfLinksMayBeAsLongAsTheKernelTakesIt) {
+  directory_.Write("devices/vendor", "1\n");
+  std::filesystem::create_directory_symlink("devices", directory_ / "link1");
+  for (int i = 2; i <= 40; ++i) {
+    std::filesystem::create_directory_symlink("link" + std::to_string(i - 1),
+                                              directory_ / ("link" + std::to_string(i)));
+  }
+  EXPECT_TRUE(Open().value().OpenBelow("link40"));
+  std::filesystem::create_directory_symlink("link40", directory_ / "link41");
+  EXPECT_EQ(Open().value().OpenBelow("link41").error().code, dt::ErrorCode::kIo);
+}
+
 TEST_P(SysfsTest, ALinkToADirectoryIsFollowed) {
   directory_.Write("devices/a/vendor", "1\n");
   std::filesystem::create_directory_symlink("devices/a", directory_ / "link");

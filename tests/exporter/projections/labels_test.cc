@@ -162,6 +162,15 @@ TEST(Labels, OfANodeWhoseCompatibleIsMalformedAreRejected) {
   EXPECT_EQ(report.rejected[0].detail, "/gpu: compatible: no terminating NUL");
 }
 
+// It could give none in any case, as with its other compatibles.
+TEST(Labels, AMalformedCompatibleOfADisabledNodeIsNotCounted) {
+  const Inventory inventory = MakeInventory(
+      {.compatible = {"a,root"},
+       .children = {{.name = "gpu", .status = "disabled", .raw_compatible = "no end"}}});
+  EXPECT_THAT(ToLabels(inventory, {.nodes = {"gpu"}}).rejected, IsEmpty());
+  EXPECT_EQ(ToLabels(inventory, {.nodes = {"gpu"}, .include_disabled = true}).rejected.size(), 1U);
+}
+
 TEST(Labels, RejectedOnSeveralNodesAreCountedOnce) {
   const Inventory inventory = MakeInventory({.compatible = {"a,root"},
                                              .children = {{.name = "cpu@0", .compatible = {",,"}},
