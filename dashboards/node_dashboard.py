@@ -56,7 +56,7 @@ def overview(made):
         ),
         number("Ready", "Accelerators ready for use.", f'sum(accelerator_ready{{{IN}, kind!="display"}}) or vector(0)', width=2),
         number(
-            "Labels missing",
+            "Missing",
             "Labels that its Node does not carry as the hardware says.",
             f"count(devicetree_node_label_applied{{{IN}}} == 0) or 0 * count(devicetree_node_label_applied{{{IN}}})",
             width=2,
@@ -136,8 +136,8 @@ def labels(made):
             mappings={0: ("not applied", "red"), 1: ("applied", "green"), 2: ("wanted", "text")},
         ),
         bars(
-            "Compatibles that give no label",
-            "By reason; --explain names them.",
+            "Rejected",
+            "Compatibles that give no label, by reason; --explain names them.",
             f"devicetree_node_labels_rejected{{{IN}}}",
             "{{reason}}",
             width=4,

@@ -9,6 +9,8 @@ import urllib.parse
 
 from exporter import request, wait_until
 
+API_SECONDS = 120  # its own limit for a query
+
 
 class Prometheus:
     """A running Prometheus; a context manager.
@@ -53,7 +55,7 @@ class Prometheus:
 
     def api(self, path, **parameters):
         query = urllib.parse.urlencode(parameters)
-        answer = request("127.0.0.1", self._port, "GET", f"/api/v1/{path}?{query}")
+        answer = request("127.0.0.1", self._port, "GET", f"/api/v1/{path}?{query}", seconds=API_SECONDS)
         reply = json.loads(answer.body)
         assert reply["status"] == "success", reply
         return reply["data"]

@@ -489,7 +489,7 @@ def node_expectations(scene):
         "Fingerprint": [by("fingerprint", {PI_FINGERPRINT: 1})],
         "Accelerators": [one(1)],
         "Ready": [one(1)],
-        "Labels missing": [if_kube(one(1))],
+        "Missing": [if_kube(one(1))],
         "Snapshot": [one(some_age)],
         "Exporter": [by("version", {project_version(): 1})],
         "Accelerators and their states": [by("kind vendor model driver bus address compatible", {
@@ -502,7 +502,7 @@ def node_expectations(scene):
         })],
         "Devicetree nodes by status": [by("status", golden("raspberry-pi-4", "devicetree_nodes"))],
         "Labels": [by("key", applied)],
-        "Compatibles that give no label": [by("reason", dict.fromkeys(["collision", "empty", "malformed", "too_long"], 0))],
+        "Rejected": [by("reason", dict.fromkeys(["collision", "empty", "malformed", "too_long"], 0))],
         "Wanted and applied": [one(7), if_kube(one(6))],
         "Applies and failures": [
             if_kube(one(positive)),
