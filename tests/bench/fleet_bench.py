@@ -66,7 +66,7 @@ def without_rules(expr, rules):
 def ask(prometheus, expr, over_time):
     begin = time.monotonic()
     if over_time:
-        prometheus.query_range(expr, 600, 15)
+        prometheus.query_range(expr, time.time(), 600, 15)
     else:
         prometheus.query(expr)
     return time.monotonic() - begin
