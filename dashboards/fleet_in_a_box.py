@@ -20,7 +20,7 @@ import json
 import pathlib
 import re
 import resource
-import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -78,6 +78,8 @@ DRIVERS = {
         ("/firmware/zynqmp-firmware/pcap", "zynqmp_fpga_manager", "fpga_manager/fpga0"),
     ],
 }
+
+LABEL_FAULTS = ["others set a label", "no right to label"]  # with Kubernetes alone
 
 # The Nodes of these stories are not ready: no pod may count on what they have.
 NOT_READY = ["gpu-server", "gpu-server-broken"]
@@ -196,9 +198,13 @@ class Teller:
     def _is_labelled(self):
         return "\ndevicetree_label_last_success_timestamp_seconds " in self.exporter.metrics()
 
+    @property
+    def can_break(self):
+        return self.story.fault is not None and (self.story.fault not in LABEL_FAULTS or self._plane is not None)
+
     def break_(self):
         """Its fault happens."""
-        if self.story.fault is None or self.faulty:
+        if not self.can_break or self.faulty:
             return
         self.faulty = True
         if self.story.fault in FAULTS:
@@ -207,15 +213,15 @@ class Teller:
                 if content is not None:
                     (self._sysfs / name).write_bytes(content)
             self._read_again()
-        elif self.story.fault == "others set a label" and self._plane:
+        elif self.story.fault == "others set a label":
             self._contest()
-        elif self.story.fault == "no right to label" and self._plane:
+        elif self.story.fault == "no right to label":
             self._lose_the_right()
         elif self.story.fault == "textfile left behind":
             self.exporter.process.kill()
 
     def mend(self):
-        """The hardware is as it was before its fault."""
+        """What a fault of the hardware has changed is as it was before; others stay."""
         if self.story.fault in FAULTS and self.faulty:
             for number, name in enumerate(FAULTS[self.story.fault]):
                 (self._sysfs / name).unlink(missing_ok=True)
@@ -225,7 +231,7 @@ class Teller:
 
     def _read_again(self):
         before = self._snapshot_line()
-        self.exporter.send_signal(1)  # SIGHUP
+        self.exporter.send_signal(signal.SIGHUP)
         wait_until(lambda: self._snapshot_line() != before, "a new snapshot", 60)
 
     def _snapshot_line(self):
