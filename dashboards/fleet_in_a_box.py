@@ -16,6 +16,7 @@ import asyncio
 import collections
 import contextlib
 import gzip
+import ipaddress
 import json
 import pathlib
 import re
@@ -325,12 +326,13 @@ class Fleet:
             if teller.story.name in NOT_READY:
                 condition = {"type": "Ready", "status": "False", "reason": "KubeletNotReady"}
                 self._merge(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [condition]}})
+        addresses = ipaddress.ip_network("10.244.0.0/24").hosts()
         for workload in WORKLOADS:
             self.plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": workload.namespace}})
             for number in range(workload.pods):
-                self._create_pod(workload, f"{workload.name}-{number}")
+                self._create_pod(workload, f"{workload.name}-{number}", next(addresses))
 
-    def _create_pod(self, workload, name):
+    def _create_pod(self, workload, name, address):
         owner = {"kind": workload.kind, "name": workload.name, "controller": True, "uid": workload.name}
         pod = {
             "metadata": {"name": name, "ownerReferences": [{"apiVersion": "apps/v1", **owner}]},
@@ -343,7 +345,8 @@ class Fleet:
         pods = f"/api/v1/namespaces/{workload.namespace}/pods"
         status, answer = self.plane.request("POST", pods, pod)
         assert status == 201, answer
-        self._merge(f"{pods}/{name}/status", {"status": {"phase": workload.phase}})
+        where = {"podIP": str(address), "podIPs": [{"ip": str(address)}]} if workload.node else {}
+        self._merge(f"{pods}/{name}/status", {"status": {"phase": workload.phase, **where}})
 
     def _merge(self, path, change):
         headers = {"Content-Type": "application/merge-patch+json"}

@@ -9,6 +9,7 @@ import urllib.parse
 from exporter import request, wait_until
 
 API_SECONDS = 120  # its own limit for a query
+STOP_SECONDS = 300  # it writes its head, which of a large fleet takes a while
 
 
 class Prometheus:
@@ -45,7 +46,7 @@ class Prometheus:
 
     def __exit__(self, *_):
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=STOP_SECONDS)
 
     def _is_ready(self):
         assert self._process.poll() is None, self._log.read_text()
