@@ -1,6 +1,6 @@
 """The dashboard "Fleet hardware": all machines on one page."""
 
-from panels import bars, board, curves, grouped_bars, instant, link, number, row, rows, values_of
+from panels import bars, board, curves, grouped_bars, link, number, row, rows, values_of
 
 NODE = "/d/devicetree-node?${datasource:queryparam}&var-instance=${__data.fields.Machine}&${__url_time_range}"
 TO_NODE = {"Machine": ("This machine", NODE)}

@@ -15,11 +15,13 @@ Needs dtc, and what tests/system/requirements.txt names.
 import asyncio
 import collections
 import contextlib
+import gzip
+import ipaddress
 import json
 import pathlib
 import re
 import resource
-import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +42,7 @@ CLUSTER = "box"
 PREFIX = "beta.devicetree.org/"
 REFRESH = "10s"  # of the node that reads its hardware regularly
 CACHE_SECONDS = 1
+GZIP = b"\x1f\x8b"  # how it begins
 LABEL_RIGHTS = MANIFESTS / "components/labels/rbac.yaml"
 MOST_REPAIRS = 3  # exporter/LABELS.md: of one label within an hour
 
@@ -76,6 +79,8 @@ DRIVERS = {
         ("/firmware/zynqmp-firmware/pcap", "zynqmp_fpga_manager", "fpga_manager/fpga0"),
     ],
 }
+
+LABEL_FAULTS = ["others set a label", "no right to label"]  # with Kubernetes alone
 
 # The Nodes of these stories are not ready: no pod may count on what they have.
 NOT_READY = ["gpu-server", "gpu-server-broken"]
@@ -194,9 +199,13 @@ class Teller:
     def _is_labelled(self):
         return "\ndevicetree_label_last_success_timestamp_seconds " in self.exporter.metrics()
 
+    @property
+    def can_break(self):
+        return self.story.fault is not None and (self.story.fault not in LABEL_FAULTS or self._plane is not None)
+
     def break_(self):
         """Its fault happens."""
-        if self.story.fault is None or self.faulty:
+        if not self.can_break or self.faulty:
             return
         self.faulty = True
         if self.story.fault in FAULTS:
@@ -205,15 +214,15 @@ class Teller:
                 if content is not None:
                     (self._sysfs / name).write_bytes(content)
             self._read_again()
-        elif self.story.fault == "others set a label" and self._plane:
+        elif self.story.fault == "others set a label":
             self._contest()
-        elif self.story.fault == "no right to label" and self._plane:
+        elif self.story.fault == "no right to label":
             self._lose_the_right()
         elif self.story.fault == "textfile left behind":
             self.exporter.process.kill()
 
     def mend(self):
-        """The hardware is as it was before its fault."""
+        """What a fault of the hardware has changed is as it was before; others stay."""
         if self.story.fault in FAULTS and self.faulty:
             for number, name in enumerate(FAULTS[self.story.fault]):
                 (self._sysfs / name).unlink(missing_ok=True)
@@ -223,7 +232,7 @@ class Teller:
 
     def _read_again(self):
         before = self._snapshot_line()
-        self.exporter.send_signal(1)  # SIGHUP
+        self.exporter.send_signal(signal.SIGHUP)
         wait_until(lambda: self._snapshot_line() != before, "a new snapshot", 60)
 
     def _snapshot_line(self):
@@ -261,8 +270,8 @@ class Teller:
         with self._lock:
             at, answer = self._cached
             if time.monotonic() - at > CACHE_SECONDS:
-                body = self.body()
-                if body is None or self.story.fault == "textfile left behind" and self.faulty:
+                if self.faulty and self.story.fault in ("exporter down", "textfile left behind"):
+                    body = self.body()
                     answer = body and body.encode()
                 else:
                     answer = self.exporter.get("/metrics", {"Accept-Encoding": "gzip"}).body
@@ -317,12 +326,13 @@ class Fleet:
             if teller.story.name in NOT_READY:
                 condition = {"type": "Ready", "status": "False", "reason": "KubeletNotReady"}
                 self._merge(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [condition]}})
+        addresses = ipaddress.ip_network("10.244.0.0/24").hosts()
         for workload in WORKLOADS:
             self.plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": workload.namespace}})
             for number in range(workload.pods):
-                self._create_pod(workload, f"{workload.name}-{number}")
+                self._create_pod(workload, f"{workload.name}-{number}", next(addresses))
 
-    def _create_pod(self, workload, name):
+    def _create_pod(self, workload, name, address):
         owner = {"kind": workload.kind, "name": workload.name, "controller": True, "uid": workload.name}
         pod = {
             "metadata": {"name": name, "ownerReferences": [{"apiVersion": "apps/v1", **owner}]},
@@ -335,7 +345,8 @@ class Fleet:
         pods = f"/api/v1/namespaces/{workload.namespace}/pods"
         status, answer = self.plane.request("POST", pods, pod)
         assert status == 201, answer
-        self._merge(f"{pods}/{name}/status", {"status": {"phase": workload.phase}})
+        where = {"podIP": str(address), "podIPs": [{"ip": str(address)}]} if workload.node else {}
+        self._merge(f"{pods}/{name}/status", {"status": {"phase": workload.phase, **where}})
 
     def _merge(self, path, change):
         headers = {"Content-Type": "application/merge-patch+json"}
@@ -402,8 +413,11 @@ class Fleet:
         if body is None:
             raise web.HTTPServiceUnavailable(text="the exporter is down\n")
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        if body.startswith(b"\x1f\x8b"):
-            headers["Content-Encoding"] = "gzip"
+        if body.startswith(GZIP):
+            if "gzip" in request.headers.get("Accept-Encoding", ""):
+                headers["Content-Encoding"] = "gzip"
+            else:
+                body = gzip.decompress(body)
         return web.Response(body=body, headers=headers)
 
     async def _landing_page(self, request):

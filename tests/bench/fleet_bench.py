@@ -31,7 +31,7 @@ from fleet_in_a_box import JOB, Fleet
 
 from control_plane import ControlPlane
 from exporter import request, wait_until
-from prometheus_server import Prometheus
+from prometheus_server import API_SECONDS, Prometheus
 
 RULES = [ROOT / f"dashboards/rules/{name}.yaml" for name in ("recording", "workloads", "alerts")]
 REPEATS = 2
@@ -66,7 +66,7 @@ def without_rules(expr, rules):
 def ask(prometheus, expr, over_time):
     begin = time.monotonic()
     if over_time:
-        prometheus.query_range(expr, 600, 15)
+        prometheus.query_range(expr, time.time(), 600, 15)
     else:
         prometheus.query(expr)
     return time.monotonic() - begin
@@ -87,7 +87,7 @@ def seconds(prometheus, asked):
 
 def own_metrics(prometheus):
     host, port = prometheus.url.removeprefix("http://").split(":")
-    text = request(host, int(port), "GET", "/metrics").body.decode()
+    text = request(host, int(port), "GET", "/metrics", seconds=API_SECONDS).body.decode()
     values = re.findall(r"^([a-z_]+)(?:\{[^}]*\})? (\S+)$", text, re.M)
     sums = {}
     for name, value in values:
@@ -109,7 +109,7 @@ def measure(program, nodes, interval):
         config = fleet.configuration(f"{interval}s", RULES)
         prometheus = stack.enter_context(Prometheus(program, folder / "prometheus", config))
         done = lambda: prometheus.query(f'count(count_over_time(up{{job="{JOB}"}}[1h]) >= {SCRAPES})')
-        wait_until(lambda: time.sleep(1) or done() == [({}, nodes)], "all nodes are scraped", SCRAPES * interval + 600)
+        wait_until(lambda: time.sleep(1) or done() == [({}, nodes)], "all nodes are scraped", SCRAPES * interval + 1800)
         before, begin = own_metrics(prometheus), time.monotonic()
         time.sleep(interval)
         after = own_metrics(prometheus)

@@ -4,12 +4,12 @@ import contextlib
 import json
 import socket
 import subprocess
-import time
 import urllib.parse
 
 from exporter import request, wait_until
 
 API_SECONDS = 120  # its own limit for a query
+STOP_SECONDS = 300  # it writes its head, which of a large fleet takes a while
 
 
 class Prometheus:
@@ -46,7 +46,7 @@ class Prometheus:
 
     def __exit__(self, *_):
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=STOP_SECONDS)
 
     def _is_ready(self):
         assert self._process.poll() is None, self._log.read_text()
@@ -68,13 +68,13 @@ class Prometheus:
     def pid(self):
         return self._process.pid
 
-    def query_range(self, expression, seconds, step):
-        """The same over the last seconds: a list of (labels, values)."""
-        end = time.time()
+    def query(self, expression, at=None):
+        """The samples of an instant query, now if not at another time: a list of (labels, value)."""
+        when = {} if at is None else {"time": at}
+        result = self.api("query", query=expression, **when)["result"]
+        return [(sample["metric"], float(sample["value"][1])) for sample in result]
+
+    def query_range(self, expression, end, seconds, step):
+        """The same over the seconds before end: a list of (labels, values)."""
         result = self.api("query_range", query=expression, start=end - seconds, end=end, step=step)["result"]
         return [(series["metric"], [float(value) for _, value in series["values"]]) for series in result]
-
-    def query(self, expression):
-        """The samples of an instant query: a list of (labels, value)."""
-        result = self.api("query", query=expression)["result"]
-        return [(sample["metric"], float(sample["value"][1])) for sample in result]
