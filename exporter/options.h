@@ -27,6 +27,8 @@ struct KubernetesOptions {
   bool watch = false;
   bool force_conflicts = true;
   bool adopt = false;
+
+  friend bool operator==(const KubernetesOptions&, const KubernetesOptions&) = default;
 };
 
 struct Options {
@@ -52,6 +54,8 @@ struct Options {
   std::string textfile_directory;  // node_exporter's; empty: none
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kLogfmt;
+
+  friend bool operator==(const Options&, const Options&) = default;
 };
 
 // The command line asks for something other than a run.

@@ -42,8 +42,9 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
     if (!value) return value.error();
     *field = *value;
   }
-  if (const auto node = directory->ReadNumber("numa_node", 10); node && std::in_range<int>(*node)) {
-    if (*node >= 0) function.numa_node = static_cast<int>(*node);
+  const auto node = directory->ReadNumber("numa_node", 10);
+  if (node && *node >= 0 && std::in_range<int>(*node)) {
+    function.numa_node = static_cast<int>(*node);
   }
   function.driver = directory->LinkName("driver");
   function.is_virtual_function = directory->LinkTarget("physfn").has_value();

@@ -38,6 +38,8 @@ struct LabelRules {
   bool count_values = false;                   // value: number of matching nodes, not "1"
   AcceleratorState accelerator_state = AcceleratorState::kEnabled;  // the least that gives labels
   std::map<std::string, std::string, std::less<>> vendor_renames = {{"xlnx", "xilinx"}};
+
+  friend bool operator==(const LabelRules&, const LabelRules&) = default;
 };
 
 // Why a compatible got no label. Its word is the `reason` of

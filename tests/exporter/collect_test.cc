@@ -61,7 +61,7 @@ TEST_F(CollectTest, AReadErrorKeepsTheLastGoodDevicetreeAndSaysSo) {
   const Inventory bad = Collect(Host(), Catalogue{}, {}, &good);
   EXPECT_EQ(bad.devicetree, good.devicetree);
   EXPECT_FALSE(bad.collectors[0].success);
-  EXPECT_THAT(bad.collectors[0].problems, ElementsAre(HasSubstr("at most 65536 expected")));
+  EXPECT_THAT(bad.collectors[0].problems, ElementsAre(HasSubstr("at most 8192 expected")));
 }
 
 TEST_F(CollectTest, AfterAGoodReadTheDevicetreeMayBeGone) {

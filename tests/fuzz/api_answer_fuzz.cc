@@ -138,10 +138,11 @@ class Server {
                   "nothing is forced where we are to yield", request.target);
     fuzz::Require(metadata.size() == 3 && metadata.at("name") == "n", "an apply is of labels alone",
                   request.body);
-    for (const auto& [key, value] : metadata.at("labels").items()) {
+    for (const auto& [key, json] : metadata.at("labels").items()) {
+      const std::string value = json.get<std::string>();
       const auto wanted = wanted_.find(key);
       fuzz::Require((wanted != wanted_.end() && wanted->second == value) ||
-                        shown_labels_.contains({key, value.get<std::string>()}),
+                        shown_labels_.contains({key, value}),
                     "an applied label is wanted, or was there", request.body);
     }
   }

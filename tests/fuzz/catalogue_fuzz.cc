@@ -8,10 +8,7 @@
 
 #include "exporter/accelerators.h"
 #include "exporter/catalogue.h"
-#include "exporter/projections/explain.h"
-#include "exporter/projections/labels.h"
-#include "exporter/projections/metrics.h"
-#include "tests/fuzz/properties.h"
+#include "tests/fuzz/outputs.h"
 #include "tests/test_support/tree.h"
 
 namespace {
@@ -64,15 +61,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   exporter::Inventory inventory = Machine();
   exporter::FindAccelerators(exporter::Extend(built_in, *parsed), "/sys", &inventory);
-  const exporter::LabelRules rules{.nodes = {"npu"},
-                                   .accelerator_state = exporter::AcceleratorState::kDescribed};
-  const exporter::LabelReport labels = exporter::ToLabels(inventory, rules);
-  fuzz::RequireLegalLabels(labels.labels, rules.prefix);
-  fuzz::Require(labels.accelerator_keys.size() == inventory.accelerators.size(),
-                "every accelerator has its key or none", "accelerator_keys");
-  const std::string explanation = exporter::ToExplanation(inventory, labels, "").value_or("\x01");
-  fuzz::Require(fuzz::IsPrintableText(explanation), "the explanation is printable", explanation);
-  const std::string metrics = exporter::ToInventoryMetrics(inventory, labels, {});
-  fuzz::Require(fuzz::IsPrintableText(metrics), "the metrics are printable", metrics);
+  fuzz::RequireLegalOutputs(inventory,
+                            {.nodes = {"npu"},
+                             .accelerator_state = exporter::AcceleratorState::kDescribed});
   return 0;
 }

@@ -3,6 +3,8 @@
 #ifndef TESTS_FUZZ_PROPERTIES_H_
 #define TESTS_FUZZ_PROPERTIES_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <set>
@@ -46,11 +48,34 @@ inline void RequireLegalLabels(const exporter::LabelSet& labels, const std::stri
   }
 }
 
-// No control character but the ends of lines.
+// No control character, of C0 or C1, but the ends of lines.
 inline bool IsPrintableText(std::string_view text) {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n') || byte == 0x7f) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if ((byte < 0x20 && byte != '\n') || byte == 0x7f) return false;
+    if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// RFC 3629: the shortest form of a character that is no surrogate.
+inline bool IsUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const auto lead = static_cast<unsigned char>(text[0]);
+    const std::size_t size = lead < 0x80 ? 1 : lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    if (size == 0 || lead >= 0xf8 || text.size() < size) return false;
+    std::uint32_t character = size == 1 ? lead : lead & (0xffU >> (size + 1));
+    for (std::size_t i = 1; i < size; ++i) {
+      const auto byte = static_cast<unsigned char>(text[i]);
+      if (byte >> 6 != 2) return false;
+      character = character << 6 | (byte & 0x3fU);
+    }
+    constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+    const bool is_surrogate = character >= 0xd800 && character < 0xe000;
+    if (character < kLeast[size] || character > 0x10ffff || is_surrogate) return false;
+    text.remove_prefix(size);
   }
   return true;
 }

@@ -16,10 +16,8 @@
 #include "exporter/collectors/usb.h"
 #include "exporter/host_recorder.h"
 #include "exporter/host_tree.h"
-#include "exporter/projections/labels.h"
-#include "exporter/projections/metrics.h"
 #include "exporter/snapshot.h"
-#include "tests/fuzz/properties.h"
+#include "tests/fuzz/outputs.h"
 
 namespace {
 
@@ -93,12 +91,7 @@ Reading Read(const HostTree& tree, const exporter::Catalogue& catalogue) {
     if (inventory.collectors.empty()) inventory.collectors.push_back(report);
   }
   exporter::FindAccelerators(catalogue, "f.tree", &inventory);
-  const exporter::LabelRules rules{.nodes = {"*"}};
-  const exporter::LabelReport labels = exporter::ToLabels(inventory, rules);
-  fuzz::RequireLegalLabels(labels.labels, rules.prefix);
-  reading.metrics = exporter::ToInventoryMetrics(inventory, labels, {});
-  fuzz::Require(fuzz::IsPrintableText(reading.metrics), "the metrics are printable",
-                reading.metrics);
+  reading.metrics = fuzz::RequireLegalOutputs(inventory, {.nodes = {"*"}});
   return reading;
 }
 

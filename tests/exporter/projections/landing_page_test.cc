@@ -150,15 +150,17 @@ TEST(LandingPage, ShowsNoOtherPropertyOfANode) {
 
 TEST(LandingPage, SaysWhatItLeavesOut) {
   NodeSpec root{.compatible = {}};
-  for (int i = 0; i < 5'000; ++i) root.compatible.push_back("a," + std::to_string(i));
-  for (int i = 0; i < 20'000; ++i) root.children.push_back({.name = "node@" + std::to_string(i)});
+  for (int i = 0; i < 1'000; ++i) root.compatible.push_back("a," + std::to_string(i));
+  for (int i = 0; i < 8'000; ++i) {
+    root.children.push_back({.name = std::string(50, 'n') + "@" + std::to_string(i)});
+  }
   const std::string page = PageOf(root);
   EXPECT_LT(page.size(), 1'000'000U);
-  EXPECT_EQ(Count(page, "<dd>and 4500 more</dd>"), 1U);
-  EXPECT_EQ(Count(page, "<tr><td colspan=\"3\">and 4500 more\n"), 1U);
+  EXPECT_EQ(Count(page, "<dd>and 500 more</dd>"), 1U);
+  EXPECT_EQ(Count(page, "<tr><td colspan=\"3\">and 500 more\n"), 1U);
   const std::string tree = Between(page, "<ul class=\"tree\">", "</section>");
   const std::string left = Between(tree, "<p>", " more nodes are left out.</p>");
-  EXPECT_EQ(Count(tree, "<li>") + std::stoul(left), 20'001U);
+  EXPECT_EQ(Count(tree, "<li>") + std::stoul(left), 8'001U);
 }
 
 TEST(LandingPage, ShowsEveryNodeOfEveryBoard) {
