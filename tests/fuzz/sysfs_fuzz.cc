@@ -21,8 +21,7 @@ using exporter::Inventory;
 // The metrics, but for times, with what went wrong: in these `root` is where it was read.
 std::string Read(const exporter::HostPaths& paths, const Inventory* previous,
                  const std::string& root, Inventory* inventory) {
-  static const exporter::Catalogue catalogue =
-      exporter::ParseCatalogue(exporter::BuiltInCatalogue(), "accelerators.yaml").value();
+  static const exporter::Catalogue catalogue = exporter::BuiltInCatalogue();
   *inventory = exporter::Collect(paths, catalogue, {}, previous);
   std::string problems;
   for (CollectorReport& report : inventory->collectors) {
