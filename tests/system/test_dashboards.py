@@ -550,7 +550,7 @@ def asked(scene, target):
     return [(labels, pick(values)) for labels, values in scene.prometheus.query_range(expr, scene.at, 300, 5)]
 
 
-@pytest.mark.parametrize("name, panel", PANELS, ids=[f"{name}: {panel['title']}" for name, panel in PANELS])
+@each_panel
 def test_each_query_gives_what_is_so(scene, name, panel):
     expectations = {"fleet": fleet_expectations, "node": node_expectations}[name](scene)
     expected = expectations[panel["title"]]

@@ -39,8 +39,9 @@ def fleet(tmp_path):
             stderr=subprocess.STDOUT,
         )
     yield process, said.read_text
-    process.kill()
-    process.wait()
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # so that it ends what it has started
+        process.wait(timeout=STOP_SECONDS)
 
 
 def test_it_says_where_to_look_breaks_things_and_ends(fleet):
