@@ -119,7 +119,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (std::string_view rest = answers; !rest.empty();) {
     fuzz::Require(TakeAnswer(&rest, request), "an answer is one of HTTP", exporter::Printable(answers));
   }
-  const std::string next = Ask(*servers[0], "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  // Again where a machine was so busy that the server's patience was over; libFuzzer and ctest
+  // have one as well.
+  std::string next;
+  while (next.empty()) {
+    next = Ask(*servers[0], "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  }
   fuzz::Require(next.starts_with("HTTP/1.1 200 OK\r\n") && next.ends_with("\r\n\r\nfixed live"),
                 "the next peer is served", exporter::Printable(next));
   return 0;
