@@ -5,14 +5,12 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
 #include <sstream>
 #include <utility>
 
 #include "exporter/printable.h"
+#include "exporter/read_file.h"
 
 namespace exporter {
 namespace {
@@ -206,13 +204,10 @@ dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file) 
 }
 
 dt::Result<std::string> ReadYamlFile(const std::string& file) {
-  errno = 0;
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  stream.peek();  // tells an error from the end
-  if (stream.is_open() && !stream.bad()) return std::move(text).str();
-  return dt::Error{dt::ErrorCode::kIo, file + ": " + std::strerror(errno) + "; expected YAML"};
+  std::string text;
+  const std::string error = ReadFile(file, kMaxYamlBytes, &text);
+  if (error.empty()) return text;
+  return dt::Error{dt::ErrorCode::kIo, file + ": " + error + "; expected YAML"};
 }
 
 }  // namespace exporter
