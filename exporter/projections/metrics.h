@@ -35,6 +35,9 @@ struct ConfigReport {
 };
 std::string ToConfigMetrics(const ConfigReport& report);
 
+// How the last write of each file went.
+std::string ToFileMetrics(const FileReport& report);
+
 // How the last reading of the web configuration went.
 std::string ToWebConfigMetrics(bool last_reload_successful);
 
