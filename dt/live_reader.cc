@@ -34,13 +34,12 @@ Error SystemError(int error, const std::string& path) {
 
 enum class EntryType { kFile, kDirectory, kOther };
 
-EntryType TypeOf(int directory, const dirent& entry) {
+// nullopt and errno if that cannot be read.
+std::optional<EntryType> TypeOf(int directory, const dirent& entry) {
   unsigned char type = entry.d_type;
   if (type == DT_UNKNOWN) {
     struct stat info {};
-    if (fstatat(directory, entry.d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-      return EntryType::kOther;
-    }
+    if (fstatat(directory, entry.d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
     type = static_cast<unsigned char>(IFTODT(info.st_mode));
   }
   if (type == DT_REG) return EntryType::kFile;
@@ -57,6 +56,9 @@ class Walk {
     if (std::optional<Error> error = ReadNode(root, "")) return *error;
     return std::move(builder_).Build();
   }
+
+  // Whether something that a directory held was not there when it was read.
+  bool has_vanished() const { return has_vanished_; }
 
  private:
   // Reads the node whose directory is `fd`, which it closes, and all below it.
@@ -78,21 +80,23 @@ class Walk {
       if (entry_name == "." || entry_name == "..") continue;
       const bool kept = KeepsProperty(builder_.InAliases(), entry_name);
       if (!kept && entry->d_type == DT_REG) continue;
-      const EntryType type = TypeOf(fd, *entry);
+      const std::optional<EntryType> type = TypeOf(fd, *entry);
+      if (!type && Vanishes(errno)) continue;
+      if (!type) return Failed(errno, entry->d_name);
       if (type == EntryType::kDirectory) children.emplace_back(entry_name);
       if (type == EntryType::kFile && kept) {
         if (std::optional<Error> error = ReadProperty(fd, entry->d_name)) return error;
       }
     }
     if (errno != 0) {
-      if (!HasVanished(errno) || builder_.depth() == 1) return SystemError(errno, Where(""));
+      if (builder_.depth() == 1 || !Vanishes(errno)) return SystemError(errno, Where(""));
       builder_.DropNode();
       return std::nullopt;
     }
     for (const std::string& child : children) {
       const int child_fd =
           openat(fd, child.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-      if (child_fd < 0 && HasVanished(errno)) continue;
+      if (child_fd < 0 && Vanishes(errno)) continue;
       if (child_fd < 0) return SystemError(errno, Where(child));
       if (std::optional<Error> error = ReadNode(child_fd, child)) return error;
     }
@@ -102,7 +106,7 @@ class Walk {
 
   std::optional<Error> ReadProperty(int directory, const char* name) {
     const int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return HasVanished(errno) ? std::nullopt : Failed(errno, name);
+    if (fd < 0) return Vanishes(errno) ? std::nullopt : Failed(errno, name);
     std::size_t size = 0;
     int error = 0;
     while (size < buffer_.size()) {
@@ -113,7 +117,7 @@ class Walk {
       size += static_cast<std::size_t>(count);
     }
     close(fd);
-    if (error != 0) return HasVanished(error) ? std::nullopt : Failed(error, name);
+    if (error != 0) return Vanishes(error) ? std::nullopt : Failed(error, name);
     if (std::optional<Error> refused =
             builder_.AddProperty(name, std::string_view(buffer_.data(), size))) {
       return Placed(*refused);
@@ -121,6 +125,11 @@ class Walk {
     return std::nullopt;
   }
 
+  // Whether that error says that what was to be read is gone, of which note is taken.
+  bool Vanishes(int error) {
+    has_vanished_ = has_vanished_ || HasVanished(error);
+    return HasVanished(error);
+  }
   std::optional<Error> Failed(int error, const std::string& entry) const {
     return SystemError(error, Where(entry));
   }
@@ -133,6 +142,7 @@ class Walk {
 
   const std::string& root_;
   TreeBuilder builder_;
+  bool has_vanished_ = false;
   // One more than a property may have, so that a longer one shows.
   std::array<char, kMaxPropertyBytes + 1> buffer_;
 };
@@ -140,7 +150,11 @@ class Walk {
 }  // namespace
 
 Result<Tree> ReadLiveTree(const std::string& directory) {
-  return std::make_unique<Walk>(directory)->Run();
+  for (int reads = 1;; ++reads) {
+    const auto walk = std::make_unique<Walk>(directory);
+    Result<Tree> tree = walk->Run();
+    if (!walk->has_vanished() || reads == kMaxLiveReads) return tree;
+  }
 }
 
 }  // namespace dt

@@ -23,7 +23,7 @@ class Reader {
       const std::string flag = prefix + entry.key.scalar;
       const bool is_mapping = entry.value.kind == Kind::kMapping;
       if (is_mapping && entry.value.entries.empty()) {
-        entries.push_back({flag, {}, false, true, Place(entry.key), Place(entry.value)});
+        entries.push_back({flag, {}, {}, false, true, Place(entry.key), Place(entry.value)});
       }
       const bool taken =
           is_mapping ? Take(entry.value, flag + ".") : TakeValue(flag, entry);
@@ -49,14 +49,14 @@ class Reader {
     const YamlValue& value = entry.value;
     const std::string name = "\"" + Printable(flag) + "\"";
     if (value.kind == Kind::kNull) return Fail(value, name + " has no value; expected one");
-    ConfigEntry found{flag,  {}, value.kind == Kind::kSequence, false, Place(entry.key),
+    ConfigEntry found{flag,  {}, {}, value.kind == Kind::kSequence, false, Place(entry.key),
                       Place(value)};
-    if (!found.is_list) found.values.push_back(value.scalar);
-    for (const YamlValue& item : value.items) {
+    for (const YamlValue& item : found.is_list ? value.items : std::vector{value}) {
       if (item.kind != Kind::kScalar) {
         return Fail(item, name + " holds something other than text; expected a list of values");
       }
       found.values.push_back(item.scalar);
+      found.value_places.push_back(Place(item));
     }
     const auto [first, is_new] = places_.emplace(flag, found.key_place);
     if (!is_new) {

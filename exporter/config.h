@@ -22,6 +22,7 @@ namespace exporter {
 struct ConfigEntry {
   std::string flag;                 // "labels.prefix"
   std::vector<std::string> values;  // one of a scalar, each of a list
+  std::vector<std::string> value_places;  // of each of them
   bool is_list = false;
   bool is_group = false;    // an empty mapping: "labels" alone
   std::string key_place;  // "config.yaml:2:3"

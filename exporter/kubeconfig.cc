@@ -7,9 +7,7 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <sstream>
 #include <system_error>
@@ -18,6 +16,7 @@
 
 #include "exporter/base64.h"
 #include "exporter/printable.h"
+#include "exporter/read_file.h"
 #include "exporter/yaml_document.h"
 
 namespace exporter {
@@ -348,18 +347,14 @@ dt::Result<ApiAccess> ParseKubeconfig(std::string_view text, const std::string& 
 }
 
 dt::Result<ApiAccess> ReadKubeconfig(const std::string& file, const std::string& context) {
-  errno = 0;
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(kMaxYamlBytes + 1, '\0');  // the last byte is for ParseYaml to refuse
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!stream.is_open() || stream.bad()) {
-    const int error = errno;
-    return dt::Error{error == ENOENT   ? dt::ErrorCode::kNotFound
-                     : error == EACCES ? dt::ErrorCode::kPermissionDenied
+  std::string text;
+  const std::string why = ReadFile(file, kMaxYamlBytes, &text);
+  if (!why.empty()) {
+    return dt::Error{errno == ENOENT   ? dt::ErrorCode::kNotFound
+                     : errno == EACCES ? dt::ErrorCode::kPermissionDenied
                                        : dt::ErrorCode::kIo,
-                     file + ": " + std::strerror(error) + "; expected a kubeconfig"};
+                     file + ": " + why + "; expected a kubeconfig"};
   }
-  text.resize(static_cast<std::size_t>(stream.gcount()));
   return ParseKubeconfig(text, file, context);
 }
 

@@ -1,13 +1,14 @@
 // Wiring: flags, the catalogue, one snapshot, and what is done with it.
 
-#include <sys/signalfd.h>
+#include <fcntl.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,11 +21,13 @@
 #include "exporter/log.h"
 #include "exporter/options.h"
 #include "exporter/outputs.h"
+#include "exporter/printable.h"
 #include "exporter/projections/dry_run.h"
 #include "exporter/projections/explain.h"
 #include "exporter/projections/labels.h"
 #include "exporter/projections/metrics.h"
 #include "exporter/service.h"
+#include "exporter/signals.h"
 #include "exporter/sinks/atomic_file.h"
 #include "exporter/snapshot.h"
 #include "exporter/web_config_file.h"
@@ -37,20 +40,18 @@ constexpr int kDone = 0;
 constexpr int kRuntimeFailure = 1;
 constexpr int kUsageError = 2;
 
+constexpr const char* kUnwritable = "standard output: cannot be written";
+
 int Fail(int code, const std::string& message) {
-  std::cerr << "devicetree-exporter: " << message << "\n";
+  std::cerr << "devicetree-exporter: " << Printable(message) << "\n";
   return code;
 }
 
-// Blocks the signals that end or reload us, in every thread, and gives a
-// descriptor that reads them.
-int BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) sigaddset(&signals, signal);
-  sigprocmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  return signalfd(-1, &signals, SFD_CLOEXEC);
+// A file or socket that took the number of a standard stream would be written to as that.
+void OpenStandardStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDWR));
+  }
 }
 
 // The events of this machine say nothing of the one that a snapshot is from.
@@ -85,7 +86,7 @@ int Print(const Options& options, const Inventory& inventory) {
   for (const CollectorReport& report : inventory.collectors) {
     if (!report.success) return kRuntimeFailure;
   }
-  return std::cout ? kDone : kRuntimeFailure;
+  return std::cout ? kDone : Fail(kRuntimeFailure, kUnwritable);
 }
 
 // What --snapshot does with what was read.
@@ -98,7 +99,7 @@ int WriteSnapshot(const Options& options, const Inventory& inventory, const Host
   std::string error;
   if (file == "-") {
     std::cout << text << std::flush;
-    if (!std::cout) return Fail(kRuntimeFailure, "standard output: cannot be written");
+    if (!std::cout) return Fail(kRuntimeFailure, kUnwritable);
   } else if (!WriteAtomically(file, text, 0644, &error)) {
     return Fail(kRuntimeFailure, "--snapshot: " + error);
   }
@@ -109,11 +110,8 @@ int WriteSnapshot(const Options& options, const Inventory& inventory, const Host
   return kDone;
 }
 
-// Writes the snapshot where it goes or removes it there, and is done. A signal ends it.
+// Writes the snapshot where it goes or removes it there, and is done.
 int RunOnce(const Configuration& configuration, const Inventory& inventory, const Log& log) {
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
   const Options& options = configuration.options;
   if (options.cleanup) return CleanUp(configuration.targets, log) ? kDone : kRuntimeFailure;
   RemovalHold hold({}, {});
@@ -128,7 +126,7 @@ int RunOnce(const Configuration& configuration, const Inventory& inventory, cons
 // What the command line asks for, as far as no file of it is wrong.
 std::variant<Configuration, Exit> LoadConfiguration(int argc, char** argv) {
   const auto wrong = [](const std::string& message) {
-    return Exit{kUsageError, "devicetree-exporter: " + message + "\n"};
+    return Exit{kUsageError, "devicetree-exporter: " + Printable(message) + "\n"};
   };
   std::variant<Options, Exit> parsed = ParseOptions(argc, argv, kBuildInfo);
   if (Exit* exit = std::get_if<Exit>(&parsed)) return std::move(*exit);
@@ -159,6 +157,7 @@ std::variant<Configuration, Exit> LoadConfiguration(int argc, char** argv) {
 }
 
 int Run(int argc, char** argv) {
+  OpenStandardStreams();
   const int signals = BlockSignals();
   std::variant<Configuration, Exit> loaded = LoadConfiguration(argc, argv);
   if (const Exit* exit = std::get_if<Exit>(&loaded)) {
@@ -171,10 +170,17 @@ int Run(int argc, char** argv) {
     std::cout << "The configuration is good.\n";
     return kDone;
   }
+  const bool runs_once = options.once || options.cleanup || options.nfd_write_once;
+  const bool serves =
+      !runs_once && !options.dry_run && !options.explain && options.snapshot.empty();
+  if (!serves) UnblockSignals();
   dt::Result<UeventSocket> uevents = OpenUevents(options.paths);
   HostRecord record;
+  std::optional<EndsAtOnce> while_reading;
+  if (serves) while_reading.emplace();
   Inventory inventory = Collect(options.paths, configuration.catalogue, options.disabled_collectors,
                                 nullptr, options.snapshot.empty() ? nullptr : &record);
+  while_reading.reset();
   if (!options.paths.devicetree.empty() && !inventory.devicetree_known) {
     for (const CollectorReport& report : inventory.collectors) {
       if (report.name != "devicetree") continue;
@@ -186,9 +192,7 @@ int Run(int argc, char** argv) {
   if (options.dry_run || options.explain) return Print(options, inventory);
   Log log(options.log_level, options.log_format);
   LogProblems(log, inventory, nullptr);
-  if (options.once || options.cleanup || options.nfd_write_once) {
-    return RunOnce(configuration, inventory, log);
-  }
+  if (runs_once) return RunOnce(configuration, inventory, log);
   const auto load = [argc, argv]() -> dt::Result<Configuration> {
     std::variant<Configuration, Exit> again = LoadConfiguration(argc, argv);
     if (const Exit* exit = std::get_if<Exit>(&again)) {
@@ -206,6 +210,8 @@ int Run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return exporter::Run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return exporter::Fail(exporter::kRuntimeFailure, "out of memory");
   } catch (const std::exception& error) {
     return exporter::Fail(exporter::kRuntimeFailure, error.what());
   }

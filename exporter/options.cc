@@ -76,10 +76,11 @@ bool IsRename(const std::string& value) {
   return equals != std::string::npos && equals > 0;
 }
 
+// What CLI11 says may have several lines.
 std::string OneLine(std::string text) {
   std::ranges::replace(text, '\n', ' ');
   while (text.ends_with(' ')) text.pop_back();
-  return text;
+  return Printable(text);
 }
 
 constexpr const char* kProgram = "devicetree-exporter";
@@ -327,27 +328,26 @@ bool IsGiven(CLI::App* app, const ConfigEntry& entry) {
   return given("--" + entry.flag) || given("--no-" + entry.flag);
 }
 
-// Sets the option; what is wrong, if something is.
+// Sets the option; where something is wrong and what, if it is.
 std::optional<std::string> Set(CLI::Option* option, const ConfigEntry& entry) {
   const bool is_flag = option->get_items_expected_max() == 0;
   if (is_flag) {
     if (entry.is_list || (entry.values[0] != "true" && entry.values[0] != "false")) {
-      return "--" + entry.flag + ": " +
+      return entry.place + ": --" + entry.flag + ": " +
              (entry.is_list ? "a list" : "\"" + Printable(entry.values[0]) + "\"") +
              " given; expected true or false";
     }
     if (entry.values[0] == "false" && !entry.flag.starts_with("collector.")) return std::nullopt;
-    option->add_result("true");
-  } else {
-    if (entry.is_list && option->get_items_expected_max() == 1) {
-      return "--" + entry.flag + ": a list given; expected one value";
-    }
-    for (const std::string& value : entry.values) option->add_result(value);
+  } else if (entry.is_list && option->get_items_expected_max() == 1) {
+    return entry.place + ": --" + entry.flag + ": a list given; expected one value";
   }
-  try {
-    if (!option->results().empty()) option->run_callback();
-  } catch (const CLI::ParseError& error) {
-    return error.what();
+  for (std::size_t i = 0; i < entry.values.size(); ++i) {
+    option->add_result(is_flag ? "true" : entry.values[i]);
+    try {
+      option->run_callback();
+    } catch (const CLI::ParseError& error) {
+      return entry.value_places[i] + ": " + error.what();
+    }
   }
   return std::nullopt;
 }
@@ -374,7 +374,7 @@ std::optional<std::string> ApplyConfig(CLI::App* app, const std::vector<ConfigEn
              (nearest.empty() ? "the name of a flag" : "perhaps \"" + nearest + "\"");
     }
     if (IsGiven(app, entry)) continue;
-    if (const auto wrong = Set(option, entry)) return entry.place + ": " + *wrong;
+    if (const auto wrong = Set(option, entry)) return wrong;
   }
   return std::nullopt;
 }

@@ -10,13 +10,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "exporter/kubeconfig.h"
 #include "exporter/printable.h"
 #include "exporter/projections/metrics.h"
+#include "exporter/read_file.h"
 #include "exporter/sinks/nfd_feature_file.h"
 #include "exporter/sinks/textfile.h"
 
@@ -41,11 +40,6 @@ std::string NodeName(const Options& options) {
   std::ranges::transform(name, name.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return name;
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 void WarnIfInsecure(const OutputTargets& targets, const Log& log) {
@@ -136,10 +130,20 @@ bool CleanUp(const OutputTargets& targets, const Log& log) {
 }
 
 Outputs::Outputs(OutputTargets targets, const Log& log)
-    : targets_(std::move(targets)), log_(log), metrics_(std::make_shared<std::string>()) {
+    : targets_(std::move(targets)),
+      log_(log),
+      file_metrics_(std::make_shared<std::string>()),
+      sink_metrics_(std::make_shared<std::string>()) {
   if (!targets_.nfd_feature_file.empty()) {
-    nfd_held_ =
-        ParseNfdFeatures(ReadFile(targets_.nfd_feature_file), std::chrono::system_clock::now());
+    std::string features;
+    const std::string why =
+        ReadFile(targets_.nfd_feature_file, kMaxNfdFeatureBytes, &features);
+    if (!why.empty() && errno != ENOENT) {
+      log_.Write(LogLevel::kWarn,
+                 "NFD's feature file cannot be read; labels of an earlier run that it held may go",
+                 {{"file", targets_.nfd_feature_file}, {"error", why}});
+    }
+    nfd_held_ = ParseNfdFeatures(features, std::chrono::system_clock::now());
   }
   WarnIfInsecure(targets_, log_);
   if (targets_.kubernetes && !targets_.nfd_feature_file.empty()) {
@@ -171,7 +175,7 @@ void Outputs::Publish(OutputSnapshot snapshot, Clock::time_point now) {
         *targets_.kubernetes, snapshot_.labels, log_, [this](const SinkReport& report) {
           auto text = std::make_shared<const std::string>(ToLabelSinkMetrics(report));
           const std::lock_guard lock(mutex_);
-          metrics_ = std::move(text);
+          sink_metrics_ = std::move(text);
         });
   }
   if (!targets_.nfd_feature_file.empty() && (labels_changed || !nfd_file_.due)) {
@@ -190,13 +194,19 @@ std::optional<Outputs::Clock::time_point> Outputs::next_due() const {
   return nfd_file_.due ? nfd_file_.due : textfile_.due;
 }
 
+void Outputs::Renew(Clock::time_point now) {
+  if (nfd_file_.due) nfd_file_.due = now;
+}
+
 std::string Outputs::Metrics() const {
-  std::shared_ptr<const std::string> text;
+  std::shared_ptr<const std::string> files;
+  std::shared_ptr<const std::string> sink;
   {
     const std::lock_guard lock(mutex_);
-    text = metrics_;
+    files = file_metrics_;
+    sink = sink_metrics_;
   }
-  return *text;
+  return *files + *sink;
 }
 
 bool Outputs::Stop(std::chrono::milliseconds patience) {
@@ -223,7 +233,13 @@ void Outputs::WriteTextfile(Clock::time_point now) {
 
 // An error is said once, as long as it stands, and the file tried again.
 void Outputs::Note(std::string error, std::optional<Clock::duration> renewal, Clock::time_point now,
-                   File* file) const {
+                   File* file) {
+  files_[file->word] = error.empty();
+  auto text = std::make_shared<const std::string>(ToFileMetrics(files_));
+  {
+    const std::lock_guard lock(mutex_);
+    file_metrics_ = std::move(text);
+  }
   file->due.reset();
   if (renewal) file->due = now + *renewal;
   if (!error.empty()) file->due = now + kFileRetry;

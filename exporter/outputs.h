@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "dt/result.h"
 #include "exporter/label_set.h"
@@ -60,8 +61,11 @@ class Outputs {
   void Tick(Clock::time_point now);
   std::optional<Clock::time_point> next_due() const;
 
-  // The lines of the exposition that tell how the label sink fares; empty without
-  // one. From any thread.
+  // What bears an expiry is due now: the clock that it was reckoned by was set.
+  void Renew(Clock::time_point now);
+
+  // The lines of the exposition that tell how files and the label sink fare. From any
+  // thread.
   std::string Metrics() const;
 
   // The labels and files stay. False if a thread did not end within `patience`.
@@ -71,23 +75,26 @@ class Outputs {
   // A file that is to be written again at some time.
   struct File {
     const char* name;  // in the log
+    std::string_view word;  // in the metric
     std::optional<Clock::time_point> due;
     std::string fault;  // the one that stands
   };
   void WriteNfdFeatures(Clock::time_point now);
   void WriteTextfile(Clock::time_point now);
   void Note(std::string error, std::optional<Clock::duration> renewal, Clock::time_point now,
-            File* file) const;
+            File* file);
 
   const OutputTargets targets_;
   const Log& log_;
   OutputSnapshot snapshot_;
   LabelSet nfd_held_;  // what the feature file held at the start and may not lose yet
-  File nfd_file_{"NFD's feature file", {}, ""};
-  File textfile_{"the textfile", {}, ""};
-  mutable std::mutex mutex_;
-  std::shared_ptr<const std::string> metrics_;
-  std::unique_ptr<LabelSink> sink_;  // last: its threads write metrics_
+  File nfd_file_{"NFD's feature file", "nfd_feature_file", {}, ""};
+  File textfile_{"the textfile", "textfile", {}, ""};
+  FileReport files_;
+  mutable std::mutex mutex_;  // of what follows
+  std::shared_ptr<const std::string> file_metrics_;
+  std::shared_ptr<const std::string> sink_metrics_;
+  std::unique_ptr<LabelSink> sink_;  // last: its threads write sink_metrics_
 };
 
 }  // namespace exporter

@@ -38,6 +38,13 @@ bool IsControl(std::string_view sequence) {
   return lead == 0xc2 && static_cast<unsigned char>(sequence[1]) < 0xa0;  // U+0080 to U+009F
 }
 
+// https://www.unicode.org/Public/UNIDATA/PropList.txt, Bidi_Control.
+bool TurnsDirection(std::string_view sequence) {
+  return sequence == "\u061c" || sequence == "\u200e" || sequence == "\u200f" ||
+         (sequence >= "\u202a" && sequence <= "\u202e") ||
+         (sequence >= "\u2066" && sequence <= "\u2069");
+}
+
 }  // namespace
 
 std::string Printable(std::string_view text) {
@@ -47,7 +54,7 @@ std::string Printable(std::string_view text) {
   while (!text.empty()) {
     const std::size_t length = SequenceLength(text);
     const std::string_view sequence = text.substr(0, length == 0 ? 1 : length);
-    if (length != 0 && !IsControl(sequence)) {
+    if (length != 0 && !IsControl(sequence) && !TurnsDirection(sequence)) {
       out += sequence;
     } else {
       for (const char c : sequence) {

@@ -16,6 +16,7 @@
 #include <iostream>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "exporter/build_info.h"
+#include "exporter/clock_watch.h"
 #include "exporter/collect.h"
 #include "exporter/confinement.h"
 #include "exporter/departures.h"
@@ -31,6 +33,7 @@
 #include "exporter/projections/labels.h"
 #include "exporter/projections/landing_page.h"
 #include "exporter/projections/metrics.h"
+#include "exporter/signals.h"
 #include "exporter/sinks/http_server.h"
 #include "exporter/uevents.h"
 
@@ -205,19 +208,25 @@ class Service {
     }
     config_report_.last_success = std::chrono::system_clock::now();
     Configuration fresh = std::move(loaded).value();
+    // What may want memory comes first: what is there is replaced as a whole.
+    auto subsystems = WatchedSubsystems(fresh.catalogue);
+    std::shared_ptr<Outputs> outputs = outputs_;
+    if (fresh.targets != outputs_->targets()) {
+      outputs = std::make_shared<Outputs>(std::move(fresh.targets), log_);
+    }
     if (fresh.options.listen_addresses != options_.listen_addresses) {
       log_.Write(LogLevel::kWarn, "--web.listen-address has changed: it needs a restart");
     }
     options_ = std::move(fresh.options);
     catalogue_ = std::move(fresh.catalogue);
-    subsystems_ = WatchedSubsystems(catalogue_);
+    subsystems_ = std::move(subsystems);
     log_.Configure(options_.log_level, options_.log_format);
     lifecycle_enabled_ = options_.enable_lifecycle;
     web_ = std::move(fresh.web);
     server_->Secure(Security());
-    if (fresh.targets != outputs_->targets()) {
+    if (outputs != outputs_) {
       outputs_->Stop(kShutdownPatience);
-      outputs_ = std::make_shared<Outputs>(std::move(fresh.targets), log_);
+      outputs_ = std::move(outputs);
     }
     ReadHardware();
     log_.Write(LogLevel::kInfo, "Read the configuration and the hardware again");
@@ -239,8 +248,11 @@ class Service {
   }
 
   void ReadHardware() {
-    const Inventory before = std::move(inventory_);
-    inventory_ = Collect(options_.paths, catalogue_, options_.disabled_collectors, &before);
+    std::optional<EndsAtOnce> while_reading(std::in_place);
+    Inventory fresh =
+        Collect(options_.paths, catalogue_, options_.disabled_collectors, &inventory_);
+    while_reading.reset();
+    const Inventory before = std::exchange(inventory_, std::move(fresh));
     departures_.Update(before, inventory_, options_.labels, Clock::now(),
                        ToTicks(options_.removal_delay));
     LogProblems(log_, inventory_, &before);
@@ -248,6 +260,7 @@ class Service {
     Publish();
     burst_began_.reset();
     ScheduleRefresh();
+    is_short_of_memory_ = false;
   }
 
   void TakeEvents() {
@@ -255,6 +268,14 @@ class Service {
     const Clock::time_point now = Clock::now();
     if (!burst_began_) burst_began_ = now;
     read_at_ = std::min<Clock::time_point>(now + kQuiet, *burst_began_ + kMostDelay);
+  }
+
+  void TakeClock() {
+    if (!clock_.WasSet()) return;
+    log_.Write(LogLevel::kInfo,
+               "The clock was set, or the machine has slept; reading the hardware again");
+    outputs_->Renew(Clock::now());
+    ReadHardware();
   }
 
   // Milliseconds until the next thing that is due; -1 if there is none.
@@ -269,30 +290,57 @@ class Service {
     return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1'000'000'000));
   }
 
+  // What is served stays as it is; the hardware is read again once there may be memory.
+  void WaitForMemory(int signals) {
+    read_at_ = Clock::now() + kFirstRetry;
+    if (!std::exchange(is_short_of_memory_, true)) {
+      try {
+        log_.Write(LogLevel::kError, "Out of memory; the last snapshot stays, trying again");
+      } catch (const std::bad_alloc&) {
+        // Nor is there any for a line of the log.
+      }
+    }
+    pollfd ended{signals, POLLIN, 0};
+    poll(&ended, 1, static_cast<int>(std::chrono::milliseconds(kFirstRetry).count()));
+  }
+
   void Loop(int signals) {
     for (;;) {
-      std::array<pollfd, 3> waited = {pollfd{signals, POLLIN, 0},
-                                      pollfd{uevents_ ? uevents_->fd() : -1, POLLIN, 0},
-                                      pollfd{reload_asked_, POLLIN, 0}};
-      if (poll(waited.data(), waited.size(), Timeout()) < 0) continue;  // EINTR
-      if (waited[0].revents != 0) {
-        signalfd_siginfo signal{};
-        if (read(signals, &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) return;
-        if (signal.ssi_signo != SIGHUP) return;
-        Reload();
+      try {
+        if (!Turn(signals)) return;
+      } catch (const std::bad_alloc&) {
+        WaitForMemory(signals);
       }
-      if (waited[1].revents != 0) TakeEvents();
-      if (waited[2].revents != 0) ReloadAsAsked();
-      const Clock::time_point now = Clock::now();
-      if (read_at_ && *read_at_ <= now) ReadHardware();
-      const auto is_due = [&](const auto& time) { return time && *time <= now; };
-      if (is_due(departures_.next_expiry()) || is_due(hold_.next_change())) {
-        departures_.Expire(now);
-        hold_.Expire(now);
-        Publish();
-      }
-      outputs_->Tick(now);
     }
+  }
+
+  // Does what is due, or waits for it. False once we are told to end.
+  bool Turn(int signals) {
+    std::array<pollfd, 4> waited = {
+        pollfd{signals, POLLIN, 0}, pollfd{uevents_ ? uevents_->fd() : -1, POLLIN, 0},
+        pollfd{reload_asked_, POLLIN, 0}, pollfd{clock_.fd(), POLLIN, 0}};
+    if (poll(waited.data(), waited.size(), Timeout()) < 0) return true;  // EINTR
+    if (waited[0].revents != 0) {
+      signalfd_siginfo signal{};
+      if (read(signals, &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) {
+        return false;
+      }
+      if (signal.ssi_signo != SIGHUP) return false;
+      Reload();
+    }
+    if (waited[1].revents != 0) TakeEvents();
+    if (waited[2].revents != 0) ReloadAsAsked();
+    if (waited[3].revents != 0) TakeClock();
+    const Clock::time_point now = Clock::now();
+    if (read_at_ && *read_at_ <= now) ReadHardware();
+    const auto is_due = [&](const auto& time) { return time && *time <= now; };
+    if (is_due(departures_.next_expiry()) || is_due(hold_.next_change())) {
+      departures_.Expire(now);
+      hold_.Expire(now);
+      Publish();
+    }
+    outputs_->Tick(now);
+    return true;
   }
 
   Options options_;
@@ -302,6 +350,7 @@ class Service {
   std::set<std::string, std::less<>> subsystems_ = WatchedSubsystems(catalogue_);
   Inventory inventory_;
   const dt::Result<UeventSocket> uevents_;
+  ClockWatch clock_;
   ConfigReport config_report_{true, std::chrono::system_clock::now()};
   Departures departures_;
   RemovalHold hold_;
@@ -315,6 +364,7 @@ class Service {
   std::optional<Clock::time_point> read_at_;      // when the hardware is to be read next
   std::optional<Clock::time_point> burst_began_;  // the first event not yet acted on
   Clock::duration retry_ = kFirstRetry;           // to wait after the next read that fails
+  bool is_short_of_memory_ = false;
 };
 
 }  // namespace

@@ -1,5 +1,4 @@
-// What the Kubernetes label sink has to tell: plain values, which
-// projections/metrics renders.
+// What the sinks have to tell: plain values, which projections/metrics renders.
 #ifndef EXPORTER_SINK_REPORT_H_
 #define EXPORTER_SINK_REPORT_H_
 
@@ -47,6 +46,10 @@ struct SinkReport {
   std::vector<AppliedLabel> labels;  // each wanted one, in the order of the LabelSet
   std::size_t yielded = 0;           // of these, left as another manager has them
 };
+
+// Whether each file that goes out was written when that was last tried, by the word of
+// devicetree_exporter_file_last_write_successful.
+using FileReport = std::map<std::string_view, bool>;
 
 }  // namespace exporter
 

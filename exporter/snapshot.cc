@@ -2,9 +2,9 @@
 
 #include <array>
 #include <ctime>
-#include <fstream>
 
 #include "exporter/printable.h"
+#include "exporter/read_file.h"
 
 namespace exporter {
 
@@ -40,16 +40,9 @@ std::string ToSummary(const Inventory& inventory, const HostRecord& record) {
 }
 
 dt::Result<HostTree> ReadSnapshot(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
   std::string text;
-  std::array<char, 65536> part;
-  while (stream && text.size() <= kMaxHostTextBytes) {
-    stream.read(part.data(), part.size());
-    text.append(part.data(), static_cast<std::size_t>(stream.gcount()));
-  }
-  if (!stream.is_open() || stream.bad()) {
-    return dt::Error{dt::ErrorCode::kIo, file + ": cannot be read; expected a snapshot"};
-  }
+  const std::string why = ReadFile(file, kMaxHostTextBytes, &text);
+  if (!why.empty()) return dt::Error{dt::ErrorCode::kIo, file + ": " + why + "; expected a snapshot"};
   return ParseHostTree(text, file);
 }
 

@@ -5,14 +5,12 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
 #include <sstream>
 #include <utility>
 
 #include "exporter/printable.h"
+#include "exporter/read_file.h"
 
 namespace exporter {
 namespace {
@@ -206,13 +204,10 @@ dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file) 
 }
 
 dt::Result<std::string> ReadYamlFile(const std::string& file) {
-  errno = 0;
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(kMaxYamlBytes + 1, '\0');  // one more than ParseYaml takes, and no more of it
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(stream.gcount()));
-  if (stream.is_open() && !stream.bad()) return text;
-  return dt::Error{dt::ErrorCode::kIo, file + ": " + std::strerror(errno) + "; expected YAML"};
+  std::string text;
+  const std::string error = ReadFile(file, kMaxYamlBytes, &text);
+  if (error.empty()) return text;
+  return dt::Error{dt::ErrorCode::kIo, file + ": " + error + "; expected YAML"};
 }
 
 }  // namespace exporter

@@ -41,8 +41,8 @@ struct YamlEntry {
 // "FILE:LINE:COLUMN: what stands there; what was expected".
 dt::Result<YamlValue> ParseYaml(std::string_view text, const std::string& file);
 
-// The bytes of `file`, for ParseYaml: of a larger one, so many that it refuses them. The error,
-// kIo, names it.
+// The bytes of `file`, for ParseYaml. The error, kIo, names it; also of one larger than
+// kMaxYamlBytes.
 dt::Result<std::string> ReadYamlFile(const std::string& file);
 
 }  // namespace exporter

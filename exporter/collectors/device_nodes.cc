@@ -18,8 +18,29 @@ namespace {
 // What the target of a link of_node has before the path of the node.
 constexpr std::string_view kTreeRoot = "/firmware/devicetree/base";
 
-// The devices on every bus that stand for a devicetree node.
-dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const CollectorInput& input) {
+// What devicetree node the device `name` of a bus stands for, if it does.
+dt::Result<std::optional<DevicetreeDevice>> ReadDevicetreeDevice(const SysfsDirectory& devices,
+                                                                 const std::string& bus,
+                                                                 const std::string& name) {
+  const auto node = devices.LinkTarget(name + "/of_node");
+  if (!node) return node.error();
+  const std::size_t root = *node ? (*node)->find(kTreeRoot) : std::string::npos;
+  if (root == std::string::npos) return std::optional<DevicetreeDevice>();
+  const std::string path = (*node)->substr(root + kTreeRoot.size());
+  const auto target = devices.LinkTarget(name);
+  if (!target) return target.error();
+  const auto driver = devices.LinkName(name + "/driver");
+  if (!driver) return driver.error();
+  const std::string own_place = std::string("bus/").append(bus).append("/devices/").append(name);
+  return std::optional(DevicetreeDevice{path.empty() ? "/" : path,
+                                        DeviceDirectory(*target, own_place), *driver});
+}
+
+// The devices on every bus that stand for a devicetree node. One that cannot be read is
+// as in `last`.
+dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(
+    const CollectorInput& input, const std::vector<DevicetreeDevice>& last,
+    CollectorReport* report) {
   std::vector<DevicetreeDevice> found;
   const auto buses = SysfsDirectory::Open(input, "bus");
   if (!buses && buses.error().code == dt::ErrorCode::kNotFound) return found;
@@ -33,20 +54,23 @@ dt::Result<std::vector<DevicetreeDevice>> ReadDevicetreeDevices(const CollectorI
     const auto names = devices->Names();
     if (!names) return names.error();
     for (const std::string& name : *names) {
-      const std::optional<std::string> node = devices->LinkTarget(name + "/of_node");
-      if (!node) continue;
-      const std::size_t root = node->find(kTreeRoot);
-      if (root == std::string::npos) continue;
-      const std::string path = node->substr(root + kTreeRoot.size());
-      const std::string own_place =
-          std::string("bus/").append(bus).append("/devices/").append(name);
-      found.push_back(DevicetreeDevice{path.empty() ? "/" : path,
-                                       DeviceDirectory(devices->LinkTarget(name), own_place),
-                                       devices->LinkName(name + "/driver")});
+      dt::Result<std::optional<DevicetreeDevice>> device =
+          ReadDevicetreeDevice(*devices, bus, name);
+      if (device) {
+        if (*device) found.push_back(**device);
+        continue;
+      }
+      ++report->skipped_devices;
+      report->problems.push_back(device.error().message);
+      std::ranges::copy_if(last, std::back_inserter(found), [&](const DevicetreeDevice& candidate) {
+        return candidate.device.ends_with("/" + name);  // a device is called alike everywhere
+      });
     }
   }
-  std::ranges::sort(found, {},
-                    [](const DevicetreeDevice& d) { return std::tie(d.path, d.device); });
+  const auto place = [](const DevicetreeDevice& d) { return std::tie(d.path, d.device); };
+  std::ranges::sort(found, {}, place);
+  const auto repeated = std::ranges::unique(found, {}, place);
+  found.erase(repeated.begin(), repeated.end());
   return found;
 }
 
@@ -88,25 +112,36 @@ dt::Result<std::optional<bool>> HasDeviceNode(const SysfsDirectory& entry,
   return is_there;
 }
 
+// The driver of the device whose directory is at `place`, if it has one.
+dt::Result<std::optional<std::string>> ReadDriver(const CollectorInput& input,
+                                                  const std::string& place) {
+  const auto directory = SysfsDirectory::Open(input, place);
+  if (directory) return directory->LinkName("driver");
+  if (directory.error().code != dt::ErrorCode::kNotFound) return directory.error();
+  return std::optional<std::string>();
+}
+
+// `entry` is the directory `name` of `entries`.
 dt::Result<ClassDevice> ReadClassDevice(const CollectorInput& input, const SysfsDirectory& entries,
-                                        const std::string& class_name, const std::string& name) {
-  const dt::Result<SysfsDirectory> entry = entries.OpenBelow(name);
-  if (!entry) return entry.error();
-  const dt::Result<std::optional<bool>> has_device_node = HasDeviceNode(*entry, input);
+                                        const SysfsDirectory& entry, const std::string& class_name,
+                                        const std::string& name) {
+  const dt::Result<std::optional<bool>> has_device_node = HasDeviceNode(entry, input);
   if (!has_device_node) return has_device_node.error();
+  const auto target = entries.LinkTarget(name);
+  if (!target) return target.error();
   ClassDevice device;
   device.class_name = class_name;
   device.name = name;
   device.device = DeviceDirectory(
-      entries.LinkTarget(name), std::string("class/").append(class_name).append("/").append(name));
+      *target, std::string("class/").append(class_name).append("/").append(name));
   device.has_device_node = *has_device_node;
   for (std::string above = device.device; above.find('/') != std::string::npos;) {
     above.resize(above.rfind('/'));
     const std::size_t slash = above.rfind('/');
     if (slash == std::string::npos) break;  // "devices" itself
-    const auto directory = SysfsDirectory::Open(input, above);
-    device.parents.push_back(
-        {above.substr(slash + 1), directory ? directory->LinkName("driver") : std::nullopt});
+    const auto driver = ReadDriver(input, above);
+    if (!driver) return driver.error();
+    device.parents.push_back({above.substr(slash + 1), *driver});
   }
   return device;
 }
@@ -123,14 +158,17 @@ dt::Result<std::vector<ClassDevice>> ReadClass(const CollectorInput& input,
   const auto names = entries->Names();
   if (!names) return names.error();
   for (const std::string& name : *names) {
-    dt::Result<ClassDevice> device = ReadClassDevice(input, *entries, class_name, name);
+    const auto entry = entries->OpenBelow(name);
+    const auto code = entry ? std::nullopt : std::optional(entry.error().code);
+    // Gone meanwhile, or no device: drm has a file called version.
+    if (code == dt::ErrorCode::kNotFound || code == dt::ErrorCode::kMalformed) continue;
+    dt::Result<ClassDevice> device =
+        entry ? ReadClassDevice(input, *entries, *entry, class_name, name) : entry.error();
     if (device) {
       found.push_back(std::move(device).value());
       continue;
     }
-    const dt::ErrorCode code = device.error().code;
-    // Gone meanwhile, or no device: drm has a file called version.
-    if (code == dt::ErrorCode::kNotFound || code == dt::ErrorCode::kMalformed) continue;
+    if (entries->IsGone(name)) continue;
     ++report->skipped_devices;
     report->problems.push_back(device.error().message);
     const auto same = std::ranges::find_if(last, [&](const ClassDevice& candidate) {
@@ -147,7 +185,7 @@ std::optional<dt::Error> CollectDeviceNodes(const CollectorInput& input, Invento
                                             CollectorReport* report) {
   std::vector<DevicetreeDevice> devices;
   if (inventory->devicetree != nullptr && inventory->devicetree_is_live) {
-    auto read = ReadDevicetreeDevices(input);
+    auto read = ReadDevicetreeDevices(input, inventory->devicetree_devices, report);
     if (!read) return read.error();
     devices = std::move(read).value();
   }

@@ -25,8 +25,9 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
   if (!directory) return directory.error();
   PciFunction function;
   function.address = address;
-  function.device =
-      DeviceDirectory(functions.LinkTarget(address), std::string(kPlace) + "/" + address);
+  const auto target = functions.LinkTarget(address);
+  if (!target) return target.error();
+  function.device = DeviceDirectory(*target, std::string(kPlace) + "/" + address);
   for (const auto& [name, digits, field] : {std::tuple{"class", 6, &function.class_code},
                                             {"vendor", 4, &function.vendor_id},
                                             {"device", 4, &function.device_id}}) {
@@ -43,11 +44,16 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
     *field = *value;
   }
   const auto node = directory->ReadNumber("numa_node", 10);
+  if (!node && node.error().code != dt::ErrorCode::kNotFound) return node.error();
   if (node && *node >= 0 && std::in_range<int>(*node)) {
     function.numa_node = static_cast<int>(*node);
   }
-  function.driver = directory->LinkName("driver");
-  function.is_virtual_function = directory->LinkTarget("physfn").has_value();
+  const auto driver = directory->LinkName("driver");
+  if (!driver) return driver.error();
+  function.driver = *driver;
+  const auto physical_function = directory->LinkTarget("physfn");
+  if (!physical_function) return physical_function.error();
+  function.is_virtual_function = physical_function->has_value();
   return function;
 }
 

@@ -190,23 +190,26 @@ dt::Result<std::uint32_t> SysfsDirectory::ReadId(const std::string& name, int di
   return static_cast<std::uint32_t>(*value);
 }
 
-std::optional<std::string> SysfsDirectory::LinkTarget(const std::string& name) const {
+dt::Result<std::optional<std::string>> SysfsDirectory::LinkTarget(const std::string& name) const {
   std::optional<std::string> target;
   if (input_.snapshot != nullptr) {
     target = input_.snapshot->Target(Place(name));
   } else {
     std::array<char, 4096> buffer;
     const ssize_t size = readlinkat(fd_, name.c_str(), buffer.data(), buffer.size());
-    if (size > 0) target.emplace(buffer.data(), static_cast<std::size_t>(size));
+    if (size >= 0) target.emplace(buffer.data(), static_cast<std::size_t>(size));
+    // EINVAL: it is no link.
+    const bool none = errno == ENOENT || errno == ENODEV || errno == ENOTDIR || errno == EINVAL;
+    if (size < 0 && !none) return Failed(errno, path_ + "/" + name);
   }
   if (target && input_.recorder != nullptr) input_.recorder->Saw(Place(name));
   return target;
 }
 
-std::optional<std::string> SysfsDirectory::LinkName(const std::string& name) const {
-  const std::optional<std::string> target = LinkTarget(name);
-  if (!target) return std::nullopt;
-  return target->substr(target->rfind('/') + 1);
+dt::Result<std::optional<std::string>> SysfsDirectory::LinkName(const std::string& name) const {
+  dt::Result<std::optional<std::string>> target = LinkTarget(name);
+  if (!target || !*target) return target;
+  return std::optional((*target)->substr((*target)->rfind('/') + 1));
 }
 
 std::string DeviceDirectory(const std::optional<std::string>& link_target,

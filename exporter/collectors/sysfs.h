@@ -51,10 +51,11 @@ class SysfsDirectory {
   // A file's hexadecimal number of at most `digits` digits; kMalformed if it is none.
   dt::Result<std::uint32_t> ReadId(const std::string& name, int digits) const;
 
-  // What a link points to; nullopt if there is no such link.
-  std::optional<std::string> LinkTarget(const std::string& name) const;
+  // What a link points to; nullopt if there is no such link. That it cannot be read is
+  // an error, and does not say that it is not there.
+  dt::Result<std::optional<std::string>> LinkTarget(const std::string& name) const;
   // The last part of that: "nvidia" of "../../../bus/pci/drivers/nvidia".
-  std::optional<std::string> LinkName(const std::string& name) const;
+  dt::Result<std::optional<std::string>> LinkName(const std::string& name) const;
 
  private:
   SysfsDirectory(int fd, std::string path, const CollectorInput& input)

@@ -282,6 +282,16 @@ std::string ToWebConfigMetrics(bool last_reload_successful) {
   return std::move(out).Text();
 }
 
+std::string ToFileMetrics(const FileReport& report) {
+  Exposition out;
+  out.Begin("devicetree_exporter_file_last_write_successful",
+            "Whether the file was written when that was last tried.");
+  for (const auto& [file, successful] : report) {
+    out.Add({{"file", file}}, ToNumber(successful));
+  }
+  return std::move(out).Text();
+}
+
 std::string ToLabelSinkMetrics(const SinkReport& report) {
   Exposition out;
   out.Begin("devicetree_node_label_applied",

@@ -39,6 +39,9 @@ std::string ToConfigMetrics(const ConfigReport& report);
 // How often the hardware is read where the kernel's events cannot be had; empty where they can.
 std::string ToRefreshMetrics(const std::optional<std::chrono::duration<double>>& interval);
 
+// How the last write of each file went.
+std::string ToFileMetrics(const FileReport& report);
+
 // How the last reading of the web configuration went.
 std::string ToWebConfigMetrics(bool last_reload_successful);
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <new>
 #include <set>
 #include <thread>
 #include <utility>
@@ -74,17 +75,31 @@ struct PasswordChecker::State {
       Job job = std::move(jobs.front());
       jobs.pop_front();
       lock.unlock();
-      const bool right = Matches(job.password, job.hash) && job.user_exists;
+      Verdict verdict = Verdict::kTooMany;
+      try {
+        verdict = Matches(job.password, job.hash) && job.user_exists ? Verdict::kRight
+                                                                     : Verdict::kWrong;
+      } catch (const std::bad_alloc&) {
+        // It cannot be checked now.
+      }
       OPENSSL_cleanse(job.password.data(), job.password.size());
       lock.lock();
       if (--waiting_of[job.peer] == 0) waiting_of.erase(job.peer);
       if (stopping) return;
-      if (right) {
-        if (remembered.size() >= kMaxRememberedPasswords) remembered.erase(remembered.begin());
-        remembered.insert(job.digest);
+      try {
+        if (verdict == Verdict::kRight) {
+          if (remembered.size() >= kMaxRememberedPasswords) remembered.erase(remembered.begin());
+          remembered.insert(job.digest);
+        }
+      } catch (const std::bad_alloc&) {
+        // It is checked again the next time.
       }
       lock.unlock();
-      job.tell(right ? Verdict::kRight : Verdict::kWrong);
+      try {
+        job.tell(verdict);
+      } catch (const std::bad_alloc&) {
+        // The peer's connection ends when its time is over.
+      }
       lock.lock();
     }
   }
@@ -118,8 +133,9 @@ void PasswordChecker::Check(const std::string& peer, const std::string& user,
     const std::lock_guard lock(state_->mutex);
     if (!user_exists || !state_->remembered.contains(digest)) {
       if (state_->Enqueue({peer, hash, password, user_exists, digest, tell})) {
-        if (!std::exchange(state_->running, true)) {
+        if (!state_->running) {
           std::thread([state = state_] { state->Run(); }).detach();
+          state_->running = true;
         }
         return;
       }

@@ -7,13 +7,11 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "exporter/read_file.h"
 
 namespace exporter {
 namespace {
@@ -55,13 +53,8 @@ std::string LastError() {
 Bio Open(const PemSource& source, const char* expected) {
   std::string text = source.text;
   if (!source.file.empty()) {
-    errno = 0;
-    std::ifstream stream(source.file, std::ios::binary);
-    std::ostringstream read;
-    read << stream.rdbuf();
-    stream.peek();  // tells an error from the end
-    if (!stream.is_open() || stream.bad()) Refuse(source, std::strerror(errno), expected);
-    text = std::move(read).str();
+    const std::string why = ReadFile(source.file, kMaxCredentialBytes, &text);
+    if (!why.empty()) Refuse(source, why, expected);
   }
   Bio bio(BIO_new(BIO_s_mem()));
   BIO_write(bio.get(), text.data(), static_cast<int>(text.size()));

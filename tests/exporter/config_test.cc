@@ -110,6 +110,8 @@ TEST(Config, ThatIsWrongEndsWithOneLineThatNamesThePlace) {
       {"labels:\n  prefix:\n", "c.yaml:2:3: \"labels.prefix\" has no value; expected one"},
       {"labels: {value: [1, count]}\n",
        "c.yaml:1:17: --labels.value: a list given; expected one value"},
+      {"web: {listen-address: [\":1\", nonsense]}\n",
+       "c.yaml:1:30: --web.listen-address: \"nonsense\""},
       {"labels: {nodes: [[a]]}\n", "c.yaml:1:18: \"labels.nodes\" holds something other than text"},
       {"labels: {kubernetes: maybe}\n",
        "c.yaml:1:22: --labels.kubernetes: \"maybe\" given; expected true or false"},

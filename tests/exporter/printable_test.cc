@@ -22,6 +22,19 @@ TEST(Printable, ShowsControlCharactersAsHex) {
   EXPECT_EQ(Printable("\u009b"), "\\xc2\\x9b");  // a C1 control begins escape sequences too
 }
 
+TEST(Printable, ShowsWhatTurnsTheDirectionOfWritingAsHex) {
+  EXPECT_EQ(Printable("a\u202eb"), "a\\xe2\\x80\\xaeb");
+  for (const std::string text : {"\u061c", "\u200e", "\u200f", "\u202a", "\u202b", "\u202c",
+                                 "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069"}) {
+    EXPECT_EQ(Printable(text).substr(0, 2), "\\x") << text;
+  }
+  // Their neighbours, and letters that are written from right to left.
+  for (const std::string text : {"\u061b", "\u200d", "\u2010", "\u2029", "\u202f", "\u2065",
+                                 "\u206a", "\u05d0\u0628", "\U00010840"}) {
+    EXPECT_EQ(Printable(text), text);
+  }
+}
+
 TEST(Printable, ShowsBytesThatAreNoUtf8AsHex) {
   const std::pair<const char*, const char*> cases[] = {
       {"\xff", "\\xff"},                          // no lead byte

@@ -309,7 +309,7 @@ void ReadAll(const CollectorInput& input, const std::string& place) {
     const auto target = folder->LinkTarget(name);
     const auto text = folder->ReadText(name);
     const auto number = folder->ReadNumber(name, 10);
-    if (!target && !text) ReadAll(input, place.empty() ? name : place + "/" + name);
+    if (!*target && !text) ReadAll(input, place.empty() ? name : place + "/" + name);
   }
 }
 
@@ -497,12 +497,15 @@ TEST_P(SnapshotOfBoard, IdentifiesNoMachineWhateverIsPlantedInIt) {
 // Reading it.
 
 TEST_F(SnapshotTest, AFileThatCannotBeReadIsAnError) {
-  for (const std::string name : {"none", "."}) {
+  ASSERT_EQ(mkfifo((directory_ / "pipe").c_str(), 0600), 0);
+  for (const auto& [name, why] : {std::pair{"none", "No such file or directory"},
+                                  {".", "Is a directory"},
+                                  {"pipe", "a pipe"}}) {
     const std::string file = directory_ / name;
     const dt::Result<HostTree> tree = ReadSnapshot(file);
     ASSERT_FALSE(tree);
     EXPECT_EQ(tree.error().code, dt::ErrorCode::kIo);
-    EXPECT_EQ(tree.error().message, file + ": cannot be read; expected a snapshot");
+    EXPECT_EQ(tree.error().message, file + ": " + why + "; expected a snapshot");
   }
 }
 

@@ -10,6 +10,7 @@ import argparse
 import os
 import pathlib
 import sys
+import unicodedata
 
 import accelerators
 import fdt
@@ -47,12 +48,18 @@ def dry_run(root, patterns):
 # --- the metrics
 
 def printable(data):
-    """Bytes that are no UTF-8, and control characters, also U+0080 to U+009F, byte by byte as \\xNN."""
+    """Bytes that are no UTF-8, and of characters that control (also U+0080 to U+009F) or turn the
+    direction of writing, as \\xNN."""
     text = data.decode("utf-8", "backslashreplace")
     if text.isprintable() and text.isascii():
         return text
-    return "".join("".join(f"\\x{byte:02x}" for byte in c.encode()) if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 else c
-                   for c in text)
+    return "".join("".join(f"\\x{byte:02x}" for byte in c.encode()) if is_unprintable(c) else c for c in text)
+
+
+def is_unprintable(c):
+    directions = {"RLE", "LRE", "PDF", "RLO", "LRO", "RLI", "LRI", "FSI", "PDI"}
+    is_mark = c in "\N{ARABIC LETTER MARK}\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}"
+    return unicodedata.category(c) == "Cc" or unicodedata.bidirectional(c) in directions or is_mark
 
 
 def label_value(data):

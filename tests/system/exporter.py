@@ -40,11 +40,11 @@ def wait_until(condition, what, seconds=START_SECONDS):
     return value
 
 
-def run(*args, seconds=START_SECONDS):
-    """Runs the binary to its end. The result has returncode, stdout and stderr."""
+def run(*args, seconds=START_SECONDS, under=()):
+    """Runs the binary to its end, under as for Exporter. The result has returncode, stdout and stderr."""
     with tempfile.TemporaryDirectory() as empty:
         return subprocess.run(
-            [binary(), *_with_sysfs(args, empty)],
+            [*under, binary(), *_with_sysfs(args, empty)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -693,6 +693,15 @@ def test_a_redirect_is_not_followed(bench, cluster, certificates):
         assert not elsewhere.connections
 
 
+def test_a_proxy_of_the_environment_is_not_used(bench, cluster, certificates, monkeypatch):
+    with FaultProxy(cluster, certificates.good) as elsewhere:
+        for name in ["http_proxy", "https_proxy", "all_proxy"]:
+            for variable in [name, name.upper()]:
+                monkeypatch.setenv(variable, f"http://{HOST}:{elsewhere.port}")
+        bench.start()
+        assert bench.proxy.exchanges and not elsewhere.connections
+
+
 def test_a_token_that_was_rotated_under_a_request_costs_one_request_more(bench):
     bench.start()
     fresh = bench.new_token()
@@ -843,6 +852,26 @@ def test_a_403_from_a_server_that_has_just_started_does_not_cost_5_minutes(bench
 
 # With --kubernetes.watch.
 
+
+def test_a_403_from_a_server_that_has_just_started_costs_no_5_minutes_where_it_is_watched(bench):
+    """Though nothing else went wrong before it: it was restarted between two looks."""
+    bench.rotate(bench.new_token(WATCHER))
+    bench.start("--kubernetes.watch", resync="1h")
+    wait_until(lambda: watches(bench), "a watch")
+
+    def starting(exchange):
+        refusal = answer(403, status_of(403, "Forbidden", "RBAC: not yet"), **JSON)
+        (answer(500, SERVER_ERROR, **JSON) if WATCH in exchange.target else refusal)(exchange)
+
+    bench.proxy.fault = starting
+    bench.delete_labels()  # the watch that is open tells of it
+    wait_until(lambda: "forbidden" in failures(bench.exporter.metrics()), "the 403", CONVERGE_SECONDS)
+    bench.proxy.cut()
+    wait_until(lambda: CANNOT_WATCH in messages(bench.exporter), "the watch fails", CONVERGE_SECONDS)
+    bench.proxy.mend()
+    wait_until(bench.is_labelled, "the labels are back", CONVERGE_SECONDS)
+
+
 WATCH = "watch=true"
 REPAIR_SECONDS = 1
 POLL_SECONDS = 3  # --kubernetes.resync-interval=1s, give or take a fifth, and a busy machine
@@ -914,6 +943,20 @@ def test_where_the_watch_fails_the_poll_repairs(bench, reason, fault):
         assert not warnings(bench.exporter)
     bench.assert_patched_labels_only()
     bench.assert_token_is_secret(during.metrics)
+
+
+def test_a_watch_that_is_cut_again_and_again_is_asked_for_less_and_less(bench):
+    """Though each begins well: as a load balancer makes it that ends connections early."""
+    seconds = 20
+    bench.rotate(bench.new_token(WATCHER))
+    bench.proxy.fault = only(WATCH, cut_after_the_first_event)
+    bench.start("--kubernetes.watch")
+    wait_until(lambda: watches(bench), "a watch")
+    time.sleep(seconds)
+    count = len(watches(bench))
+    print(f"| {count} watches in {seconds} s |")
+    assert count <= most_attempts(seconds) < seconds / 1.2, "fewer than one a second, give or take a fifth"
+    assert not warnings(bench.exporter), "it works, as far as can be told"
 
 
 @pytest.mark.parametrize("name", ["cut", "error-410", "garbage", "silent"])

@@ -202,7 +202,7 @@ def refused(*flags):
 def test_what_is_no_snapshot_is_one_line_and_2(tmp_path, mode):
     file = tmp_path / "a"
     flags = [f"--path.snapshot={file}", "--web.listen-address=127.0.0.1:0", *mode]
-    assert refused(*flags) == f"--path.snapshot: {file}: cannot be read; expected a snapshot"
+    assert refused(*flags) == f"--path.snapshot: {file}: No such file or directory; expected a snapshot"
     file.write_text("# a\n\n/etc/passwd = x\n")
     assert refused(*flags) == (
         f'--path.snapshot: {file}:3: "/etc/passwd": a path with the name ""; '

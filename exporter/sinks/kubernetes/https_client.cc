@@ -13,13 +13,12 @@
 #include <charconv>
 #include <condition_variable>
 #include <cstdint>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include "exporter/read_file.h"
 
 namespace exporter {
 namespace {
@@ -56,11 +55,10 @@ HttpResponse Failed(ApplyFailure reason, std::string error) {
 // Throws a Failure if a file cannot be read.
 std::string Read(const Credential& credential, const char* what) {
   if (!credential.text.empty() || credential.file.empty()) return credential.text;
-  errno = 0;
-  std::ifstream stream(credential.file, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream || text.empty()) {
-    const std::string reason = errno != 0 ? std::strerror(errno) : "it is empty";
+  std::string text;
+  std::string reason = ReadFile(credential.file, kMaxCredentialBytes, &text);
+  if (reason.empty() && text.empty()) reason = "it is empty";
+  if (!reason.empty()) {
     throw Failure{ApplyFailure::kCredentials,
                   credential.file + ": " + reason + "; expected " + what};
   }
@@ -320,17 +318,23 @@ class HttpsClient::Impl {
     // The C library's look-up can hang for minutes and cannot be stopped. So it has a
     // thread that we need not wait for, and never a second one beside it.
     if (lookup_ == nullptr) {
-      lookup_ = std::make_shared<Lookup>();
-      std::thread([lookup = lookup_, host = access_.host, service = access_.port] {
-        net::io_context io;
+      const auto begun = std::make_shared<Lookup>();
+      std::thread([lookup = begun, host = access_.host, service = access_.port] {
         ErrorCode failed;
-        auto found = tcp::resolver(io).resolve(host, service, failed);
+        tcp::resolver::results_type found;
+        try {
+          net::io_context io;
+          found = tcp::resolver(io).resolve(host, service, failed);
+        } catch (const std::exception&) {
+          failed = net::error::no_memory;
+        }
         const std::lock_guard lock(lookup->mutex);
         lookup->error = failed;
         lookup->endpoints = std::move(found);
         lookup->done = true;
         lookup->changed.notify_all();
       }).detach();
+      lookup_ = begun;
     }
     const std::shared_ptr<Lookup> lookup = lookup_;
     std::unique_lock lock(lookup->mutex);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <random>
 #include <set>
@@ -27,7 +28,9 @@ constexpr int kMostHopefulRefusals = 5;
 constexpr Seconds kMostRetryAfter{3600};
 constexpr double kJitter = 0.2;
 constexpr std::size_t kShares = 1000;  // of the start's jitter
-constexpr Seconds kWatchPause{1};      // between one watch and the next
+constexpr Seconds kMemoryPause{1};     // where there is none left
+constexpr Seconds kWatchPause{1};      // between one watch and the next, at least
+constexpr Seconds kWatchLife{120};     // after which a watch is taken to work: as client-go does
 constexpr int kLeastWatchSeconds = 300;
 constexpr int kMostWatchSeconds = 600;
 constexpr std::chrono::seconds kWatchGrace{30};
@@ -92,9 +95,12 @@ class FaultLog {
                 {"error", error},
                 {"retry_seconds", std::to_string(std::lround(pause.count()))}});
   }
-  void Succeeded() {
-    if (!standing_.empty()) log_.Write(LogLevel::kInfo, mended_);
+  // Whether a fault stood.
+  bool Succeeded() {
+    if (standing_.empty()) return false;
+    log_.Write(LogLevel::kInfo, mended_);
     standing_.clear();
+    return true;
   }
 
  private:
@@ -218,7 +224,15 @@ class ThreadedSink final : public LabelSink {
 
  private:
   void End(void (ThreadedSink::*run)()) {
-    (this->*run)();
+    while (!IsStopping()) {
+      try {
+        (this->*run)();
+      } catch (const std::bad_alloc&) {
+        std::unique_lock lock(mutex_);
+        changed_ = true;  // what it was about to do is to be done
+        wake_.wait_for(lock, kMemoryPause, [this] { return stopping_; });
+      }
+    }
     const std::lock_guard lock(mutex_);
     ++ended_;
     wake_.notify_all();
@@ -227,13 +241,16 @@ class ThreadedSink final : public LabelSink {
   void Apply() {
     Clock::time_point due = start_;         // the next attempt
     Clock::time_point not_before = start_;  // whatever happens until then
+    bool refused = false;                   // the last attempt, as an administrator has to mend it
     for (;;) {
       WantedLabels wanted;
       std::optional<NodeMetadata> seen;
       {
         std::unique_lock lock(mutex_);
-        wake_.wait_until(lock, due, [this] { return stopping_ || changed_ || seen_; });
+        wake_.wait_until(lock, due, [this] { return stopping_ || changed_ || seen_ || is_back_; });
         if (stopping_) return;
+        // A server that had just started refused what it grants by now.
+        if (std::exchange(is_back_, false) && refused) due = not_before = Clock::now();
         if (changed_) due = std::min(due, std::max(Clock::now(), not_before));
         changed_ = false;
         wanted = wanted_;
@@ -244,6 +261,7 @@ class ThreadedSink final : public LabelSink {
         const Labeller::Attempt attempt = labeller_.Apply(wanted, std::move(seen));
         if (attempt.failure && !IsStopping()) labeller_.LogRetry(attempt);
         due = Clock::now() + ToTicks(attempt.pause);
+        refused = attempt.failure && NeedsAdministrator(*attempt.failure);
         // A Node that is not there yet costs nothing to look at when it comes.
         const bool wait = attempt.failure && *attempt.failure != ApplyFailure::kNotFound;
         not_before = wait ? due : now;
@@ -268,15 +286,15 @@ class ThreadedSink final : public LabelSink {
         std::unique_lock lock(mutex_);
         if (wake_.wait_until(lock, due, [this] { return stopping_; })) return;
       }
+      const Clock::time_point begin = Clock::now();
       const Watched watched = WatchOnce(backoff.Fraction(), &faults);
       if (IsStopping()) return;
-      Seconds pause = backoff.Spread(kWatchPause);
-      if (watched.failure) {
-        pause = std::max(pause, backoff.After(*watched.failure, watched.retry_after));
-        faults.Failed(*watched.failure, watched.error, pause);
-      } else {
-        backoff.Reset();
-      }
+      // One that is cut again and again, though it began well, costs the server as much.
+      if (!watched.failure && Clock::now() - begin >= kWatchLife) backoff.Reset();
+      const ApplyFailure failure = watched.failure.value_or(ApplyFailure::kNetwork);
+      const Seconds pause =
+          std::max(backoff.Spread(kWatchPause), backoff.After(failure, watched.retry_after));
+      if (watched.failure) faults.Failed(failure, watched.error, pause);
       due = Clock::now() + ToTicks(pause);
     }
   }
@@ -303,7 +321,7 @@ class ThreadedSink final : public LabelSink {
         watch_client_.Stream(request, kPatience, std::chrono::seconds(seconds) + kWatchGrace,
                              [&](std::string_view line) {
                                error = TakeEvent(line);
-                               if (error.empty()) faults->Succeeded();
+                               if (error.empty() && faults->Succeeded()) WatchIsBack();
                                return error.empty();
                              });
     // What it has told before it broke off was good.
@@ -314,6 +332,12 @@ class ThreadedSink final : public LabelSink {
     }
     if (!error.empty()) return {ApplyFailure::kServerError, error, {}};
     return {};
+  }
+
+  void WatchIsBack() {
+    const std::lock_guard lock(mutex_);
+    is_back_ = true;
+    wake_.notify_all();
   }
 
   // Why the stream cannot go on; empty if it can.
@@ -344,6 +368,7 @@ class ThreadedSink final : public LabelSink {
   WantedLabels wanted_;
   bool changed_ = true;               // wanted_, or that there is a Node; Apply() shall look
   std::optional<NodeMetadata> seen_;  // what the watch showed last
+  bool is_back_ = false;              // the watch, after it had failed
   bool stopping_ = false;
   std::size_t ended_ = 0;             // of the threads
   std::vector<std::thread> threads_;  // last: they use all of the above

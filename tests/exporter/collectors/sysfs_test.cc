@@ -178,11 +178,12 @@ TEST_P(SysfsTest, ALinkHasATargetAndAName) {
   std::filesystem::create_symlink("../../../bus/pci/drivers/nvidia",
                                   directory_ / "devices/a/0/driver");
   const auto directory = Open("devices/a/0");
-  EXPECT_EQ(directory->LinkTarget("driver"), "../../../bus/pci/drivers/nvidia");
-  EXPECT_EQ(directory->LinkName("driver"), "nvidia");
-  EXPECT_EQ(directory->LinkTarget("none"), std::nullopt);
-  EXPECT_EQ(directory->LinkName("none"), std::nullopt);
-  EXPECT_EQ(directory->LinkTarget("file"), std::nullopt);
+  EXPECT_EQ(directory->LinkTarget("driver").value(), "../../../bus/pci/drivers/nvidia");
+  EXPECT_EQ(directory->LinkName("driver").value(), "nvidia");
+  EXPECT_EQ(directory->LinkTarget("none").value(), std::nullopt);
+  EXPECT_EQ(directory->LinkName("none").value(), std::nullopt);
+  EXPECT_EQ(directory->LinkTarget("file").value(), std::nullopt);
+  EXPECT_EQ(directory->LinkTarget("file/driver").value(), std::nullopt);
 }
 
 TEST_P(SysfsTest, ALinkBehindALinkHasATarget) {
@@ -190,7 +191,19 @@ TEST_P(SysfsTest, ALinkBehindALinkHasATarget) {
   directory_.MakeFolder("bus");
   std::filesystem::create_symlink("../driver", directory_ / "devices/a/driver");
   std::filesystem::create_symlink("../devices/a", directory_ / "bus/0");
-  EXPECT_EQ(Open("bus")->LinkTarget("0/driver"), "../driver");
+  EXPECT_EQ(Open("bus")->LinkTarget("0/driver").value(), "../driver");
+}
+
+TEST_P(SysfsTest, ALinkThatCannotBeReadIsAnErrorAndNoAbsence) {
+  if (GetParam() == Source::kSnapshot) GTEST_SKIP() << "holds what could be read";
+  std::filesystem::create_symlink("b", directory_ / "a");
+  std::filesystem::create_symlink("a", directory_ / "b");
+  const auto directory = Open();
+  const auto target = directory->LinkTarget("a/driver");
+  ASSERT_FALSE(target);
+  EXPECT_EQ(target.error().code, dt::ErrorCode::kIo);
+  EXPECT_EQ(target.error().message, Path("a/driver") + ": Too many levels of symbolic links");
+  EXPECT_FALSE(directory->LinkName("a/driver"));
 }
 
 TEST_P(SysfsTest, LinksInACircleAreAnErrorAndNoAbsence) {

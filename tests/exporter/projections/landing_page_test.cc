@@ -56,7 +56,7 @@ TEST(LandingPage, ShowsAnyTextAsText) {
       {"</title></h1><!--", "&lt;/title&gt;&lt;/h1&gt;&lt;!--"},
       {"line\nbreak\x01\x7f", "line\\x0abreak\\x01\\x7f"},
       {"no utf-8: \xff\xc0\xaf", "no utf-8: \\xff\\xc0\\xaf"},
-      {"\u202e right to left \u00e9", "\u202e right to left \u00e9"},
+      {"\u202e right to left \u00e9", "\\xe2\\x80\\xae right to left \u00e9"},
       {std::string(500, 'x'), std::string(400, 'x') + "…"},
   };
   for (const auto& [text, html] : kCases) {
