@@ -445,7 +445,10 @@ class Fleet:
             }
             for name in self.nodes
         ]
-        (self.folder / "targets.json").write_text(json.dumps(targets))
+        # Beside it and renamed: a Prometheus may be reading it already.
+        fresh = self.folder / "targets.json.new"
+        fresh.write_text(json.dumps(targets))
+        fresh.rename(self.folder / "targets.json")
         jobs = [{"job_name": JOB, "file_sd_configs": [{"files": [str(self.folder / "targets.json")]}]}]
         if self.plane and kube_state_metrics:
             jobs.append(
