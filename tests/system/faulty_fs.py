@@ -18,7 +18,10 @@ import threading
 
 import pytest
 
-START_SECONDS = 30
+from exporter import wait_until
+
+# Nobody waits longer, so that a test that fails ends.
+MOST_SECONDS = 120
 
 needs_fuse = pytest.mark.skipif(
     not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse that is ours"
@@ -67,10 +70,20 @@ class FaultyFileSystem:
         self._tell(do="mend")
 
     def freeze(self):
-        """Whoever wants anything waits until thaw(); killing it is the one thing that helps."""
+        """Whoever wants anything waits until thaw(); killing it is the one thing that helps.
+
+        Not even that helps who waits for what a thread here took just before it stopped: so all have
+        stopped when this returns, and go on after MOST_SECONDS.
+        """
         self._process.send_signal(signal.SIGSTOP)
+        threads = pathlib.Path(f"/proc/{self._process.pid}/task")
+        wait_until(lambda: all("\nState:\tT" in (thread / "status").read_text() for thread in threads.iterdir()), "frozen")
+        self._thawing = threading.Timer(MOST_SECONDS, self.thaw)
+        self._thawing.daemon = True
+        self._thawing.start()
 
     def thaw(self):
+        self._thawing.cancel()
         self._process.send_signal(signal.SIGCONT)
 
     def seen(self):
@@ -106,7 +119,7 @@ def serve(folder, mount):
                 faults[key][1] -= 1
             if error:
                 raise mfusepy.FuseOSError(error)
-            lock.wait_for(lambda: key not in faults)
+            lock.wait_for(lambda: key not in faults, MOST_SECONDS)
 
     class Operations(mfusepy.Operations):
         use_ns = True

@@ -33,12 +33,12 @@ def entries(file):
 
 
 def metrics(*flags):
-    """The series of that hardware that do not differ from one reading to the next."""
+    """The series of that hardware, without what differs from one reading to the next and how often it is read."""
     with Exporter(*flags) as exporter:
         lines = exporter.metrics().splitlines()
         exporter.stop()
     varies = re.compile(
-        "#|process_|devicetree_(collector_duration|snapshot_timestamp|exporter_config_last)_"
+        "#|process_|devicetree_(collector_duration|snapshot_timestamp|refresh_interval|exporter_config_last)_"
     )
     return [line for line in lines if not varies.match(line)]
 
