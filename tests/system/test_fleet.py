@@ -37,6 +37,8 @@ def fleet(tmp_path):
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
+            # A shell has its background jobs ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     yield process, said.read_text
     if process.poll() is None:

@@ -70,6 +70,9 @@ class Backoff {
     refusals_ = 0;
   }
 
+  // Refusals that come next may be those of a server that has just started.
+  void ExpectRefusals() { well_ = false; }
+
   // The interval, give or take kJitter of it.
   Seconds Spread(Seconds interval) { return interval * (1 - kJitter + 2 * kJitter * Fraction()); }
 
@@ -124,6 +127,8 @@ class Labeller {
         log_(log),
         client_(settings.access, settings.user_agent),
         reconciler_(settings.node) {}
+
+  void ExpectRefusals() { backoff_.ExpectRefusals(); }
 
   Attempt Apply(const WantedLabels& wanted, std::optional<NodeMetadata> seen) {
     const std::uint64_t applies = reconciler_.applies();
@@ -249,8 +254,11 @@ class ThreadedSink final : public LabelSink {
         std::unique_lock lock(mutex_);
         wake_.wait_until(lock, due, [this] { return stopping_ || changed_ || seen_ || is_back_; });
         if (stopping_) return;
-        // A server that had just started refused what it grants by now.
-        if (std::exchange(is_back_, false) && refused) due = not_before = Clock::now();
+        // A server that has just started refuses for a moment what it grants.
+        if (std::exchange(is_back_, false)) {
+          labeller_.ExpectRefusals();
+          if (refused) due = not_before = Clock::now();
+        }
         if (changed_) due = std::min(due, std::max(Clock::now(), not_before));
         changed_ = false;
         wanted = wanted_;
@@ -317,11 +325,15 @@ class ThreadedSink final : public LabelSink {
                      "&timeoutSeconds=" + std::to_string(seconds);
     request.accept = kAcceptMetadata;
     std::string error = "the stream ended before its first event";
+    bool is_first = true;
     const HttpResponse response =
         watch_client_.Stream(request, kPatience, std::chrono::seconds(seconds) + kWatchGrace,
                              [&](std::string_view line) {
                                error = TakeEvent(line);
-                               if (error.empty() && faults->Succeeded()) WatchIsBack();
+                               if (error.empty() && std::exchange(is_first, false)) {
+                                 faults->Succeeded();
+                                 WatchIsBack();
+                               }
                                return error.empty();
                              });
     // What it has told before it broke off was good.
@@ -368,7 +380,7 @@ class ThreadedSink final : public LabelSink {
   WantedLabels wanted_;
   bool changed_ = true;               // wanted_, or that there is a Node; Apply() shall look
   std::optional<NodeMetadata> seen_;  // what the watch showed last
-  bool is_back_ = false;              // the watch, after it had failed
+  bool is_back_ = false;              // a watch, and with it perhaps the server
   bool stopping_ = false;
   std::size_t ended_ = 0;             // of the threads
   std::vector<std::thread> threads_;  // last: they use all of the above
