@@ -18,6 +18,7 @@ import signal
 import statistics
 import time
 
+import pytest
 
 import host_tree
 from control_plane import PREFIX, ControlPlane
@@ -27,6 +28,8 @@ from test_abuse import open_files, peers, rss
 from test_label_sink_faults import ACCESS, FOREIGN, WATCHER
 from test_read_faults import HOST
 from test_starvation import threads
+
+pytestmark = pytest.mark.skipif("DTE_SOAK_MINUTES" not in os.environ, reason="a command of its own: tests/soak MINUTES")
 
 MINUTES = float(os.environ.get("DTE_SOAK_MINUTES", "1"))
 SEED = int(os.environ.get("DTE_SOAK_SEED", "0")) or random.randrange(1, 1 << 31)
