@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <ostream>
 #include <regex>
 #include <string>
 #include <vector>
@@ -92,6 +93,10 @@ struct Board {
   std::string name;
   bool with_dev;
 };
+// Without it GoogleTest prints bytes, also those between the members.
+void PrintTo(const Board& board, std::ostream* out) {
+  *out << board.name << (board.with_dev ? " with /dev" : "");
+}
 
 class SnapshotOfBoard : public SnapshotTest, public testing::WithParamInterface<Board> {
  protected:

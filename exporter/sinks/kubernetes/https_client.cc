@@ -370,7 +370,7 @@ class HttpsClient::Impl {
 
   HttpResponse ToResponse(http::response<http::string_body>&& message) const {
     HttpResponse response;
-    response.status = message.result_int();
+    response.status = static_cast<int>(message.result_int());
     response.body = std::move(message.body());
     // An error page may quote the request, and what it says goes into the log.
     for (std::size_t at = 0;

@@ -61,7 +61,7 @@ TEST_F(AtomicFileTest, IsMadeWithItsContentAndNothingBesideIt) {
 
 TEST_F(AtomicFileTest, HasTheModeWhateverTheUmaskAndTheOldOneSay) {
   const mode_t before = umask(0077);
-  for (const mode_t mode : {0644, 0600, 0640}) {
+  for (const mode_t mode : {0644U, 0600U, 0640U}) {
     EXPECT_EQ(Write(path_, "a", mode), "");
     struct stat status;
     ASSERT_EQ(stat(path_.c_str(), &status), 0);
@@ -79,7 +79,7 @@ TEST_F(AtomicFileTest, IsAnotherFileThanTheOneThatIsBeingRead) {
 }
 
 TEST_F(AtomicFileTest, MayBeEmptyOrLarge) {
-  for (const std::size_t size : {0, 1, 10'000'000}) {
+  for (const std::size_t size : {0U, 1U, 10'000'000U}) {
     EXPECT_EQ(Write(path_, std::string(size, 'x')), "");
     EXPECT_EQ(fs::file_size(path_), size);
   }

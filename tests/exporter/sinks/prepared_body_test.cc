@@ -44,9 +44,9 @@ TEST(PreparedBody, PlainIsTheTextAndTheLivePart) {
 }
 
 TEST(PreparedBody, GzipIsOneMemberThatHoldsThePlainBody) {
-  for (const std::size_t fixed : {0, 1, 70, 32767, 32768, 70000, 1000000}) {
+  for (const std::size_t fixed : {0U, 1U, 70U, 32767U, 32768U, 70000U, 1000000U}) {
     const PreparedBody body(Text(fixed));
-    for (const std::size_t live : {0, 1, 1200, 70000}) {
+    for (const std::size_t live : {0U, 1U, 1200U, 70000U}) {
       const std::string compressed = Whole(body.Gzip(Text(live)));
       std::size_t taken = 0;
       EXPECT_EQ(Gunzip(compressed, &taken), Whole(body.Plain(Text(live)))) << fixed << "+" << live;
