@@ -62,7 +62,7 @@ class Labelling {
         kind.details[detail].insert(accelerator.address);
       };
       if (accelerator.vendor) add("vendor." + *accelerator.vendor);
-      if (accelerator.bound) add("driver." + *accelerator.driver);
+      if (accelerator.bound && accelerator.driver) add("driver." + *accelerator.driver);
     }
     if (keep_key) report_.accelerator_keys.push_back(std::move(key));
   }
