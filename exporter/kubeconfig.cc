@@ -292,10 +292,11 @@ ApiAccess Read(const YamlValue& document, const std::string& context, const fs::
     if (current == nullptr) Refuse(document, "no current-context; expected a context's name");
     name = *current;
   }
-  const YamlValue& chosen = Named(document, "context", name);
+  // No reference: GCC 14 takes it for one of a temporary, "context".
+  const YamlValue* chosen = &Named(document, "context", name);
   const auto part = [&](const std::string& key) -> const YamlValue& {
-    const YamlValue* its_name = Find(chosen, key);
-    if (its_name == nullptr) Refuse(chosen, "no " + key + "; expected a " + key + "'s name");
+    const YamlValue* its_name = Find(*chosen, key);
+    if (its_name == nullptr) Refuse(*chosen, "no " + key + "; expected a " + key + "'s name");
     return Named(document, key, *its_name);
   };
   ApiAccess access;

@@ -123,9 +123,9 @@ TEST(FdtReaderTest, ABlobMayLieAtAnyAddress) {
   const Blob blob = SmallBoard().Build();
   const Tree expected = ReadFdt(blob).value();
   for (std::size_t shift = 0; shift < 8; ++shift) {
-    std::vector<std::byte> buffer(blob.size() + 8);
-    std::ranges::copy(blob, buffer.begin() + static_cast<std::ptrdiff_t>(shift));
-    const Result<Tree> tree = ReadFdt(std::span(buffer).subspan(shift, blob.size()));
+    std::vector<std::byte> buffer(shift);
+    buffer.insert(buffer.end(), blob.begin(), blob.end());
+    const Result<Tree> tree = ReadFdt(std::span(buffer).subspan(shift));
     ASSERT_TRUE(tree.has_value()) << "shifted by " << shift;
     EXPECT_TRUE(*tree == expected) << "shifted by " << shift;
   }
