@@ -19,6 +19,7 @@ from test_debian_package import build
 SERVICE = "devicetree-exporter"
 CONFIG = "/etc/devicetree-exporter/config.yaml"
 DROP_IN = f"/etc/systemd/system/{SERVICE}.service.d/labels.conf"
+SLEEP_SECONDS = 20
 BOARDS = {"jetson-nano": qemu.ARM64, "pc": qemu.AMD64}
 HOST = "apiserver.example.test"
 NO_SERVER = f"https://{HOST}:6443"
@@ -143,6 +144,21 @@ def test_its_exposure_is_low(node):
 
 def test_the_unit_is_well_formed(node):
     assert node.run(f"systemd-analyze verify --man=no {SERVICE}.service 2>&1") == ""
+
+
+def test_it_goes_on_when_the_machine_has_slept(node, board):
+    """Suspended to RAM; the machine's clock wakes it up."""
+    if board != "pc":
+        pytest.skip("QEMU's arm64 machine cannot be suspended to RAM")
+    before = float(node.run("date +%s"))
+    pid = node.show("MainPID")
+    node.run(f"echo +{SLEEP_SECONDS} >/sys/class/rtc/rtc0/wakealarm && echo deep >/sys/power/mem_sleep && echo mem >/sys/power/state")
+    assert "PM: suspend exit" in node.run("dmesg")
+    assert float(node.run("date +%s")) - before >= SLEEP_SECONDS
+    node.wait_for_log("the machine has slept")
+    (read_at,) = node.scrape()["devicetree_snapshot_timestamp_seconds"]
+    assert read_at.value >= before + SLEEP_SECONDS
+    assert node.show("MainPID") == pid
 
 
 def test_reload_reads_the_configuration(node, board):
