@@ -19,6 +19,7 @@ enum class ErrorCode {
   kMalformed,         // it was read, and breaks its format or a bound of ours
 };
 
+// NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): it loses sight of what a variant holds
 struct Error {
   ErrorCode code;
   std::string message;  // where, what, and what was expected; it may quote bytes of the input

@@ -374,7 +374,7 @@ std::optional<std::string> ApplyConfig(CLI::App* app, const std::vector<ConfigEn
              (nearest.empty() ? "the name of a flag" : "perhaps \"" + nearest + "\"");
     }
     if (IsGiven(app, entry)) continue;
-    if (const auto wrong = Set(option, entry)) return wrong;
+    if (auto wrong = Set(option, entry)) return wrong;
   }
   return std::nullopt;
 }

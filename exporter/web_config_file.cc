@@ -29,6 +29,7 @@ dt::Result<std::shared_ptr<WebConfigFile>> WebConfigFile::Load(const std::string
 
 std::shared_ptr<const WebSecurity> WebConfigFile::Current(const Log& log) {
   std::vector<Stamp> stamps;
+  stamps.reserve(paths_.size());
   for (const std::string& path : paths_) stamps.push_back(StampOf(path));
   if (stamps == stamps_) return security_;
   auto security = Read();
