@@ -89,6 +89,7 @@ auto List(const YamlValue& value, Read read) {
     Refuse(value, Shown(value) + "; expected a list of at least one");
   }
   std::vector<std::decay_t<decltype(read(value.items.front()))>> list;
+  list.reserve(value.items.size());
   for (const YamlValue& item : value.items) list.push_back(read(item));
   return list;
 }
