@@ -46,6 +46,7 @@ void Departures::Expire(Clock::time_point time) {
 
 std::vector<Accelerator> Departures::accelerators() const {
   std::vector<Accelerator> all;
+  all.reserve(departed_.size());
   for (const Departed& departed : departed_) all.push_back(departed.accelerator);
   return all;
 }

@@ -56,6 +56,7 @@ std::vector<std::string> Texts(const YamlValue& value) {
     Refuse(value, "no list; expected one");
   }
   std::vector<std::string> texts;
+  texts.reserve(value.items.size());
   for (const YamlValue& item : value.items) texts.push_back(Text(item));
   return texts;
 }

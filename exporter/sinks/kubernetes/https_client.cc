@@ -342,8 +342,9 @@ class HttpsClient::Impl {
     while (!lookup->done && !cancelled_ && std::chrono::steady_clock::now() < end) {
       lookup->changed.wait_for(lock, kCancelDelay);
     }
-    if (!lookup->done && !cancelled_)
+    if (!lookup->done && !cancelled_) {
       throw Failure{ApplyFailure::kDns, "resolving: no answer in time"};
+    }
     if (cancelled_) throw Failure{ApplyFailure::kNetwork, "cancelled"};
     lookup_.reset();
     if (lookup->error) {
