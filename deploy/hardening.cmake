@@ -10,7 +10,9 @@ add_compile_options(
   $<$<CONFIG:Release>:-U_FORTIFY_SOURCE> $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=3>
   $<$<CONFIG:Release>:-D_GLIBCXX_ASSERTIONS> $<$<CONFIG:Release>:-ftrivial-auto-var-init=zero>
   # No path of this machine in the program (__FILE__): the build folder is below the sources or not.
-  "-ffile-prefix-map=${PROJECT_SOURCE_DIR}=." "-ffile-prefix-map=${PROJECT_BINARY_DIR}=build")
+  # Debug builds, which coverage reads, keep them.
+  $<$<NOT:$<CONFIG:Debug>>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}=.>
+  $<$<NOT:$<CONFIG:Debug>>:-ffile-prefix-map=${PROJECT_BINARY_DIR}=build>)
 # Without it readdir() fails on a folder with a 64-bit offset or inode, where long has 32 bits.
 if(CMAKE_SIZEOF_VOID_P EQUAL 4)
   add_compile_definitions(_FILE_OFFSET_BITS=64)

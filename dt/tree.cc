@@ -94,8 +94,7 @@ bool operator==(const Tree& a, const Tree& b) {
                               });
   };
   return std::ranges::equal(a.nodes_, b.nodes_, [&](const Node& x, const Node& y) {
-    return x.name == y.name && x.parent == y.parent && x.subtree_end == y.subtree_end &&
-           same_properties(x, y);
+    return x.name == y.name && x.parent == y.parent && same_properties(x, y);
   });
 }
 
@@ -125,8 +124,7 @@ std::optional<Error> TreeBuilder::BeginNode(std::string_view name) {
   const bool is_root = nodes_.empty();
   if (is_root) name = {};
   const auto refuse = [&](const std::string& why) {
-    return Error{ErrorCode::kMalformed,
-                 (is_root ? "/" : CurrentPath() + ": a child node") + ": " + why};
+    return Error{ErrorCode::kMalformed, CurrentPath() + ": a child node: " + why};
   };
   if (open_.size() >= kMaxDepth) {
     return refuse("deeper than " + Number(kMaxDepth, "levels"));

@@ -79,7 +79,6 @@ bool IsRename(const std::string& value) {
 // What CLI11 says may have several lines.
 std::string OneLine(std::string text) {
   std::ranges::replace(text, '\n', ' ');
-  while (text.ends_with(' ')) text.pop_back();
   return Printable(text);
 }
 

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <exception>
 #include <initializer_list>
+#include <system_error>
 
 namespace exporter {
 namespace {
@@ -29,7 +31,9 @@ const sigset_t kEnding = SetOf({SIGINT, SIGTERM});
 int BlockSignals() {
   pthread_sigmask(SIG_BLOCK, &kAll, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
-  return signalfd(-1, &kAll, SFD_CLOEXEC);
+  const int signals = signalfd(-1, &kAll, SFD_CLOEXEC);
+  if (signals < 0) throw std::system_error(errno, std::generic_category(), "signalfd");
+  return signals;
 }
 
 void UnblockSignals() { pthread_sigmask(SIG_UNBLOCK, &kAll, nullptr); }

@@ -7,7 +7,8 @@
 namespace exporter {
 
 // Blocks SIGHUP, SIGINT and SIGTERM in this thread and those that it starts, and gives a
-// descriptor that reads them; SIGPIPE is ignored from now on.
+// descriptor that reads them; SIGPIPE is ignored from now on. Throws std::system_error if there
+// is no such descriptor to be had.
 int BlockSignals();
 
 // Lets them do what they do to any program.

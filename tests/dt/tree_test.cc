@@ -1,6 +1,7 @@
 #include "dt/tree.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -296,6 +297,8 @@ TEST(TreeEqualityTest, EachDifferenceCounts) {
   EXPECT_FALSE(tree() == Builder().Property("label", "1"sv).Begin("x").End().Build());
   EXPECT_FALSE(tree() ==
                Builder().Begin("x").Property("label", "1"sv).Begin("y").End().End().Build());
+  EXPECT_FALSE(Builder().Begin("x").End().Begin("y").End().Build() ==
+               Builder().Begin("x").Begin("y").End().End().Build());
 }
 
 // --- the builder
@@ -370,6 +373,24 @@ TEST(TreeBuilderTest, ADroppedNodeLeavesNoTrace) {
   EXPECT_THAT(Paths(tree), ElementsAre("/", "/a", "/b"));
   EXPECT_THAT(tree.Properties(*tree.Find("/a")), IsEmpty());
   EXPECT_EQ(tree.FindProperty(*tree.Find("/b"), "label")->bytes, "z");
+}
+
+TEST(TreeBuilderTest, TheSizeOfAllPathsIsBounded) {
+  const std::string longest(kMaxNameBytes, 'n');
+  TreeBuilder builder;
+  ASSERT_FALSE(builder.BeginNode("").has_value());
+  std::optional<Error> error;
+  for (std::size_t node = 1; node < kMaxNodes && !error; ++node) {
+    error = builder.BeginNode(longest);
+    builder.EndNode();
+  }
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code, ErrorCode::kMalformed);
+}
+
+TEST(TreeBuilderTest, ANameThatATwinWasGivenIsGivenToNoOther) {
+  const Tree tree = Builder().Begin("a").End().Begin("a#1").End().Begin("a").End().Build();
+  EXPECT_THAT(Paths(tree), ElementsAre("/", "/a", "/a#1", "/a#2"));
 }
 
 TEST(TreeBuilderTest, SiblingsOfOneNameAreToldApart) {

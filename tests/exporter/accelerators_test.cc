@@ -591,6 +591,13 @@ TEST(Ladder, OfSeveralDevicesOfOneNodeTheOneWithADriverCounts) {
   EXPECT_EQ(Only(Found(inventory)).driver, "panfrost");
 }
 
+TEST(Ladder, OfSeveralDevicesWithoutADriverTheFirstCounts) {
+  Inventory inventory = Board({{.name = "gpu@1", .compatible = {"arm,mali-bifrost"}}});
+  inventory.devicetree_devices = {{"/gpu@1", "devices/a", std::nullopt},
+                                  {"/gpu@1", "devices/b", std::nullopt}};
+  EXPECT_EQ(Only(Found(inventory)).bound_reason, "no driver holds /sys/devices/a");
+}
+
 TEST(Ladder, TheDeviceMayBeOnAnyBus) {
   Inventory inventory =
       Board({{.name = "spi",
@@ -713,7 +720,8 @@ TEST(Units, TwoCardsAreTwoAccelerators) {
 TEST(Units, ANodeThatDescribesAPciFunctionIsNotOneMore) {
   const Inventory inventory = Found(Board(
       {{.name = "gpu@6,0",
-        .compatible = {"pci0014,7a15.0", "pci0014,7a15", "pciclass,030200", "pciclass,0302"}}}));
+        .compatible = {"pci0014,7a15.0", "pci0014,7a15", "pciclass,030200", "pciclass,0302"}},
+       {.name = "tpu@7,0", .compatible = {"pci1ac1,89a"}}}));  // the catalogue's form too
   EXPECT_THAT(inventory.accelerators, IsEmpty());
   EXPECT_THAT(inventory.unrecognised, IsEmpty());
 }

@@ -85,6 +85,8 @@ TEST(Config, TheCommandLineWins) {
   EXPECT_EQ(options.labels.prefix, "a.b");
   EXPECT_THAT(options.labels.nodes, ElementsAre("npu"));
   EXPECT_THAT(options.disabled_collectors, ElementsAre("usb"));
+  EXPECT_THAT(Parse("collector: {pci: true}", {"--no-collector.pci"}).disabled_collectors,
+              ElementsAre("pci"));
 }
 
 TEST(Config, ThatIsEmptySetsNothing) {
@@ -115,6 +117,8 @@ TEST(Config, ThatIsWrongEndsWithOneLineThatNamesThePlace) {
       {"labels: {nodes: [[a]]}\n", "c.yaml:1:18: \"labels.nodes\" holds something other than text"},
       {"labels: {kubernetes: maybe}\n",
        "c.yaml:1:22: --labels.kubernetes: \"maybe\" given; expected true or false"},
+      {"labels: {kubernetes: [true]}\n",
+       "c.yaml:1:22: --labels.kubernetes: a list given; expected true or false"},
       {"collector: {pci: off}\n",
        "c.yaml:1:18: --collector.pci: \"off\" given; expected true or false"},
       {"collector: {cpu: false}\n", "c.yaml:1:13: unknown key \"collector.cpu\""},

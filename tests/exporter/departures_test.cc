@@ -128,6 +128,21 @@ TEST(Departures, CoralThatChangesItsIdHasNotDeparted) {
   EXPECT_THAT(Addresses(departures), IsEmpty());
 }
 
+TEST(Departures, AnotherDeviceInItsPlaceDoesNotStandForIt) {
+  Departures departures;
+  departures.Update(With({Usb("1-1")}), With({Usb("1-1", "usb3e7,2485")}), {}, kStart, kDelay);
+  EXPECT_THAT(Addresses(departures), ElementsAre("1-1"));
+  EXPECT_EQ(departures.accelerators()[0].compatible, "usb1a6e,89a");
+}
+
+TEST(Departures, ADeviceOfAnotherBusDoesNotStandForIt) {
+  Accelerator function = Usb("0000:01:00.0", "pci1ac1,89a");
+  function.bus = Bus::kPci;
+  Departures departures;
+  departures.Update(With({Usb("1-1")}), With({function}), {}, kStart, kDelay);
+  EXPECT_THAT(Addresses(departures), ElementsAre("1-1"));
+}
+
 TEST(Departures, WhatFallsBelowTheStateThatGivesLabelsHasDeparted) {
   const LabelRules rules{.accelerator_state = AcceleratorState::kBound};
   Accelerator bound = Usb("1-1");

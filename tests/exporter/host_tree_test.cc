@@ -287,6 +287,7 @@ TEST(FollowLinks, DoNotLeaveTheTree) {
     return std::nullopt;
   };
   EXPECT_EQ(FollowLinks("a/../b", links), "b");
+  EXPECT_EQ(FollowLinks("./a//./b/", links), "a/b");
   EXPECT_EQ(FollowLinks("a/../../b", links), std::nullopt);
   EXPECT_EQ(FollowLinks("out", links), std::nullopt);
   EXPECT_EQ(FollowLinks("a/absolute", links), std::nullopt);

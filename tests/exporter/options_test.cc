@@ -38,6 +38,14 @@ TEST(Options, HaveTheDefaultsOfTheContract) {
   EXPECT_EQ(options.removal_delay, std::chrono::seconds(30));
 }
 
+TEST(Options, MayBeGivenAsTheyAreByDefault) {
+  const auto options = std::get<Options>(
+      Parse({"--labels.value=1", "--kubernetes.on-conflict=force", "--log.format=logfmt"}));
+  EXPECT_FALSE(options.labels.count_values);
+  EXPECT_TRUE(options.kubernetes.force_conflicts);
+  EXPECT_EQ(options.log_format, LogFormat::kLogfmt);
+}
+
 TEST(Options, WriteNothingToKubernetesUnlessTold) {
   for (const auto& arguments : std::vector<std::vector<const char*>>{
            {}, {"--kubeconfig", "a"}, {"--kubernetes.watch"}, {"--kubernetes.adopt"}}) {
@@ -112,6 +120,9 @@ TEST(Options, WriteOnceIsForTheFeatureFile) {
   const auto options = std::get<Options>(Parse({"--nfd.write-once", "--nfd.feature-file=a"}));
   EXPECT_TRUE(options.nfd_write_once);
   EXPECT_EQ(options.nfd_feature_file, "a");
+  EXPECT_EQ(std::get<Exit>(Parse({"-f", "--labels.kubernetes"})).text,
+            "devicetree-exporter: --nfd.write-once: --labels.kubernetes given as well; expected "
+            "--once with --nfd.feature-file to write both; see --help\n");
 }
 
 TEST(Options, TheLastOfEnableAndDisableCounts) {
@@ -131,8 +142,12 @@ TEST(Options, ThatAreWrongEndWithOneLineThatNamesThem) {
       {{"--labels.prefix="}, "--labels.prefix"},
       {{"--labels.value", "2"}, "--labels.value: \"2\" given; expected 1 or count"},
       {{"--labels.vendor-rename", "xlnx"}, "expected FROM=TO"},
+      {{"--labels.vendor-rename", "=xilinx"}, "expected FROM=TO"},
       {{"--log.level", "loud"}, "expected debug, info, warn or error"},
+      {{"--log.format", "xml"}, "--log.format: \"xml\" given; expected logfmt or json"},
       {{"--web.telemetry-path", "metrics"}, "expected a path that begins with /"},
+      {{"--web.telemetry-path", "/"}, "--web.telemetry-path: \"/\" given; expected a path"},
+      {{"--web.listen-address", "127.0.0.1:"}, "\"127.0.0.1:\" given"},
       {{"--web.listen-address", "9931"}, "--web.listen-address: \"9931\" given; expected [HOST]:PORT"},
       {{"--web.listen-address", ":99310"}, ":99310"},
       {{"--web.listen-address", ":"}, "\":\" given"},
@@ -151,6 +166,9 @@ TEST(Options, ThatAreWrongEndWithOneLineThatNamesThem) {
       {{"--kubernetes.start-jitter", "soon"},
        "--kubernetes.start-jitter: \"soon\" given; expected a duration such as"},
       {{"--labels.removal-delay", "1m1h"}, "--labels.removal-delay: \"1m1h\" given"},
+      {{"--labels.removal-delay", "0000000001s"}, "\"0000000001s\" given"},
+      {{"--labels.removal-delay", "999999999w"}, "\"999999999w\" given"},
+      {{"--labels.removal-delay", ""}, "--labels.removal-delay"},
       {{"--kubernetes.node-name", "Edge-1"},
        "--kubernetes.node-name: \"Edge-1\" given; expected a DNS subdomain"},
       {{"--kubernetes.node-name", "../edge"}, "--kubernetes.node-name: \"../edge\" given"},

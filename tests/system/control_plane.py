@@ -38,8 +38,8 @@ NAME = "devicetree-exporter"  # of the exporter's namespace and of its ServiceAc
 Certificate = collections.namedtuple("Certificate", "file key")  # paths of PEM files
 
 
-def make_ca(folder, name="ca"):
-    """A certificate authority of its own, to sign with issue_certificate()."""
+def make_ca(folder, name="ca", signer=None):
+    """A certificate authority of its own, or below that one, to sign with issue_certificate()."""
     return _certificate(
         pathlib.Path(folder),
         name,
@@ -50,6 +50,7 @@ def make_ca(folder, name="ca"):
             "keyUsage = critical, keyCertSign, cRLSign",
             "subjectKeyIdentifier = hash",
         ],
+        ca=signer,
     )
 
 

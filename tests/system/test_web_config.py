@@ -48,8 +48,11 @@ class Pki:
         self.ca = make_ca(folder)
         for name in ["server", "other"]:
             issue_certificate(self.ca, folder, name, ["localhost", "127.0.0.1"])
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:512", "-nodes", "-subj", "/CN=small",
+                   "-keyout", folder / "small.key", "-out", folder / "small.pem"]
+        subprocess.run(command, check=True, capture_output=True)
         issue_certificate(self.ca, folder, "client", ["prometheus.example", "192.0.2.7"],
-                          names=["email:a@example.org", "URI:spiffe://example.org/prometheus"])
+                          names=["RID:1.2.3.4", "email:a@example.org", "URI:spiffe://example.org/prometheus"])
         issue_certificate(make_ca(folder, "strangers"), folder, "stranger", ["prometheus.example"])
 
     def context(self, client=None, least=None, most=None, ciphers=None):
@@ -152,6 +155,30 @@ def test_alpn_settles_on_http_1_1(serve, pki):
     with socket.create_connection((running.host, running.port), timeout=10) as raw:
         with context.wrap_socket(raw, server_hostname="localhost") as peer:
             assert peer.selected_alpn_protocol() == "http/1.1"
+    context.set_alpn_protocols(["h2"])
+    assert status(running, context) == 200  # it is told of none, as RFC 7301 has it for no overlap
+
+
+def test_a_chain_of_certificates_is_shown_whole(serve, web, pki, tmp_path):
+    between = make_ca(tmp_path, "between", pki.ca)
+    issue_certificate(between, tmp_path, "leaf", ["localhost", "127.0.0.1"])
+    chain = (tmp_path / "leaf.pem").read_text() + (tmp_path / "between.pem").read_text()
+    (tmp_path / "chain.pem").write_text(chain)
+    running = serve("tls_server_config: {cert_file: chain.pem, key_file: leaf.key}\n")
+    assert status(running, pki.context()) == 200  # who knows the root alone
+
+
+def test_certificates_may_stand_in_the_file_itself(serve, pki):
+    def block(key, file):
+        lines = (pki.folder / file).read_text().splitlines()
+        return f"  {key}: |\n" + "".join(f"    {line}\n" for line in lines)
+
+    running = serve(
+        "tls_server_config:\n" + block("cert", "server.pem") + block("key", "server.key")
+        + block("client_ca", "ca.pem") + "  client_auth_type: RequireAndVerifyClientCert\n",
+        tls=pki.context("client"))
+    assert status(running, pki.context("client")) == 200
+    assert status(running, pki.context("stranger")) is None
 
 
 V = ssl.TLSVersion
@@ -446,6 +473,12 @@ WRONG = [
     ("tls_server_config: {cert_file: server.pem, key_file: server.key, client_ca_file: web.yml, "
      "client_auth_type: RequireAndVerifyClientCert}\n",
      "web.yml:1:82: {0}/web.yml: no start line; expected certificates in PEM"),
+    ("tls_server_config: {cert: nonsense, key_file: server.key}\n",
+     "web.yml:1:27: no start line; expected a certificate in PEM"),
+    ("tls_server_config: {cert_file: small.pem, key_file: small.key}\n",
+     "web.yml:1:32: {0}/small.pem: ee key too small; expected a certificate in PEM"),
+    (TLS + "  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
+     "cipher_suites of TLS 1.3 alone, and a max_version below it; expected a suite of TLS 1.2 as well"),
     ("basic_auth_users: {ada: secret}\n", "web.yml:1:25: no bcrypt hash"),
     ("nonsense: 1\n", "web.yml:1:1: unknown key"),
     ("a: &x [*x]\n", "web.yml:1:4: an anchor"),

@@ -166,6 +166,12 @@ TEST(ProcessMetrics, LeaveOutWhatTheKernelDoesNotTell) {
             "# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n"
             "# TYPE process_cpu_seconds_total counter\n"
             "process_cpu_seconds_total 0.25\n");
+  stats = {};
+  stats.open_fds = 7;
+  EXPECT_EQ(ToProcessMetrics(stats),
+            "# HELP process_open_fds Number of open file descriptors.\n"
+            "# TYPE process_open_fds gauge\n"
+            "process_open_fds 7\n");
 }
 
 TEST(ProcessMetrics, TellOfThisProcess) {
