@@ -43,6 +43,7 @@ WAYS = {  # to scrape
     "plain, keep-alive": {"gzipped": False, "keep_alive": True},
     "gzip, keep-alive": {"gzipped": True, "keep_alive": True},
 }
+SETTLE_SECONDS = 10  # until the timers of the last connections have run out: idle is without them
 CLIENTS = 50
 LOAD_SECONDS = 5
 
@@ -274,6 +275,7 @@ def compare(options, peer):
             row(f"CPU/scrape, {what}", "ms", *figures, goal="1/50 or less")
         rss = [server.memory("VmRSS") for server in servers]
         row("RSS after that", "MB", *rss, goal="1/4 or less")
+        time.sleep(SETTLE_SECONDS)
         wakes = [server.wake_ups() for server in servers]
         time.sleep(options.idle_seconds)
         idle = [after - before for before, after in

@@ -56,6 +56,36 @@ def test_a_change_is_taken_at_sighup(running, config):
     assert value(body, "devicetree_exporter_config_last_reload_successful") == 1
 
 
+def test_an_address_on_the_command_line_wins_at_a_reload_too(running, config):
+    config.write_text(GOOD + "web: {listen-address: ['127.0.0.1:9']}\n")
+    reload(running)  # the command line wins: nothing has changed
+    assert "needs a restart" not in running.stderr
+
+
+def test_an_address_of_the_file_that_changes_waits_for_a_restart_and_says_so(dtb, config, tmp_path):
+    config.write_text("web: {listen-address: ['127.0.0.1:0']}\n")
+    command = [exporter.binary(), f"--path.devicetree={dtb('jetson-nano')}", f"--path.sysfs={tmp_path}",
+               f"--config.file={config}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        port = int(exporter.LISTENING.search(process.stderr.readline())[2])
+        config.write_text("web: {listen-address: ['127.0.0.1:9']}\n")
+        process.send_signal(signal.SIGHUP)
+        lines = iter(process.stderr.readline, "")
+        assert any("--web.listen-address has changed: it needs a restart" in line for line in lines)
+        assert exporter.request("127.0.0.1", port, "GET", "/-/ready").status == 200
+        process.terminate()
+
+
+def test_the_sinks_may_change_at_a_reload(running, config, tmp_path):
+    config.write_text(GOOD + f"textfile: {{directory: {tmp_path}}}\nrefresh: {{interval: '0'}}\n")
+    reload(running)
+    # Landlock let it write nowhere, as it was started; it says so, as for any file.
+    wait_until(lambda: "A file is not written" in running.stderr or list(tmp_path.glob("*.prom")), "the new sink")
+    config.write_text(GOOD)
+    reload(running)
+    assert "file_last_write_successful" not in running.metrics()
+
+
 def test_a_wrong_file_changes_nothing_and_is_named(running, config):
     before = value(
         running.metrics(), "devicetree_exporter_config_last_reload_success_timestamp_seconds"

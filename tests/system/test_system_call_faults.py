@@ -159,6 +159,8 @@ def test_it_fails_once(call, flags, unharmed, tmp_path):
             found = run.scrape()
             if found is None:
                 code = run.process.wait()
+                if "error while loading shared libraries" in run.log:
+                    continue  # a build for tests, which is linked dynamically
                 assert code == 1, f"{place}: exit code {code}; {run.log}"
                 assert len(run.log.splitlines()) == 1, f"{place}: {run.log}"
                 continue

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 namespace exporter {
 namespace {
@@ -84,6 +85,28 @@ TEST(PasswordChecker, TheQueueHasAnEnd) {
   }
   EXPECT_GE(too_many, 1U);
   EXPECT_LE(too_many, 10U);
+}
+
+TEST(PasswordChecker, APasswordThatIsForgottenForOthersIsCheckedAgain) {
+  PasswordChecker::Users users;
+  for (std::size_t i = 0; i <= kMaxRememberedPasswords; ++i) users[std::to_string(i)] = kSecret;
+  PasswordChecker checker;
+  for (int round = 0; round < 2; ++round) {
+    for (const auto& [user, hash] : users) {
+      EXPECT_EQ(Check(&checker, user, "secret", users), Verdict::kRight);
+    }
+  }
+}
+
+TEST(PasswordChecker, EndsWhileItChecks) {
+  const PasswordChecker::Users slow = {{"ada", kSlow}};
+  bool told = false;
+  {
+    PasswordChecker checker;
+    checker.Check("192.0.2.1", "ada", "slow", slow, [&](Verdict) { told = true; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_FALSE(told) << "nobody is left to be told";
 }
 
 // A user who does not exist must not be told from one who does by the time it takes.
