@@ -43,7 +43,7 @@ WAYS = {  # to scrape
     "plain, keep-alive": {"gzipped": False, "keep_alive": True},
     "gzip, keep-alive": {"gzipped": True, "keep_alive": True},
 }
-SETTLE_SECONDS = 10  # until the timers of the last connections have run out: idle is without them
+SETTLE_SECONDS = 45  # until the timers of the last connections have run out: idle is without them
 CLIENTS = 50
 LOAD_SECONDS = 5
 

@@ -721,7 +721,7 @@ TEST(Units, ANodeThatDescribesAPciFunctionIsNotOneMore) {
   const Inventory inventory = Found(Board(
       {{.name = "gpu@6,0",
         .compatible = {"pci0014,7a15.0", "pci0014,7a15", "pciclass,030200", "pciclass,0302"}},
-       {.name = "tpu@7,0", .compatible = {"pci1ac1,89a"}}}));  // the catalogue's form too
+       {.name = "pci1ac1,89a@7,0", .compatible = {"pci1ac1,89a"}}}));  // the catalogue's form
   EXPECT_THAT(inventory.accelerators, IsEmpty());
   EXPECT_THAT(inventory.unrecognised, IsEmpty());
 }

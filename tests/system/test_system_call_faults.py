@@ -5,6 +5,7 @@ cannot go on without, and that its C library makes for it (memory, threads' own 
 """
 
 import contextlib
+import errno
 import http.client
 import os
 import re
@@ -15,45 +16,50 @@ import time
 
 import pytest
 
+import exporter
 from exporter import START_SECONDS, binary, request, wait_until
 
-ERRORS = {  # of the calls that a run makes, as their manual pages name them
-    "accept": "EMFILE",
-    "bind": "EACCES",
-    "clone3": "EAGAIN",
-    "close": "EIO",
-    "epoll_create1": "EMFILE",
-    "epoll_ctl": "ENOMEM",
-    "eventfd2": "EMFILE",
-    "fchmod": "EPERM",
-    "fcntl": "EINVAL",
-    "fsync": "EIO",
-    "getdents64": "EIO",
-    "getrusage": "EFAULT",
-    "getsockname": "ENOBUFS",
-    "ioctl": "EIO",
-    "landlock_add_rule": "ENOMEM",
-    "landlock_create_ruleset": "EOPNOTSUPP",
-    "landlock_restrict_self": "E2BIG",
-    "listen": "EADDRINUSE",
-    "newfstatat": "EIO",
-    "openat": "ENFILE",
-    "poll": "EINTR",
-    "prctl": "EPERM",
-    "pread64": "EIO",
-    "prlimit64": "EPERM",
-    "read": "EIO",
-    "readlinkat": "EIO",
-    "recvfrom": "ECONNRESET",
-    "rename": "EIO",
-    "sendmsg": "EPIPE",
-    "setsockopt": "ENOPROTOOPT",
-    "signalfd4": "EMFILE",
-    "socket": "EMFILE",
-    "timerfd_create": "EMFILE",
-    "timerfd_settime": "ENOMEM",
-    "write": "EIO",
-}
+FAULTS = [  # the calls that a run makes, with errors that their manual pages name
+    ("accept", "ECONNABORTED"),
+    ("accept", "EMFILE"),
+    ("bind", "EACCES"),
+    ("clone3", "EAGAIN"),
+    ("close", "EIO"),
+    ("epoll_create1", "EMFILE"),
+    ("epoll_ctl", "ENOMEM"),
+    ("eventfd2", "EMFILE"),
+    ("fchmod", "EPERM"),
+    ("fcntl", "EINVAL"),
+    ("fsync", "EIO"),
+    ("fsync", "EINVAL"),
+    ("getdents64", "EIO"),
+    ("getrusage", "EFAULT"),
+    ("getsockname", "ENOBUFS"),
+    ("ioctl", "EIO"),
+    ("landlock_add_rule", "ENOMEM"),
+    ("landlock_create_ruleset", "EOPNOTSUPP"),
+    ("landlock_restrict_self", "E2BIG"),
+    ("listen", "EADDRINUSE"),
+    ("newfstatat", "EIO"),
+    ("openat", "ENFILE"),
+    ("poll", "EINTR"),
+    ("prctl", "EPERM"),
+    ("pread64", "EIO"),
+    ("prlimit64", "EPERM"),
+    ("read", "EIO"),
+    ("read", "EINTR"),
+    ("readlinkat", "EIO"),
+    ("recvfrom", "ECONNRESET"),
+    ("rename", "EIO"),
+    ("sendmsg", "EPIPE"),
+    ("setsockopt", "ENOPROTOOPT"),
+    ("signalfd4", "EMFILE"),
+    ("socket", "EMFILE"),
+    ("timerfd_create", "EMFILE"),
+    ("timerfd_settime", "ENOMEM"),
+    ("write", "EIO"),
+    ("write", "EINTR"),
+]
 MOST_PER_CALL = 6  # the first, the last, and some between them
 LIVE = re.compile(r"^(process_|devicetree_exporter_|# |.*_(duration|timestamp)_seconds)")
 
@@ -75,10 +81,10 @@ def facts(port):
 class Run:
     """The exporter under strace; a context manager. log is what it has said so far."""
 
-    def __init__(self, flags, strace, folder):
+    def __init__(self, flags, strace, folder, host="127.0.0.1"):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
-        address = f"--web.listen-address=127.0.0.1:{self._port}"
+        address = f"--web.listen-address={host}:{self._port}"
         self._command = ["strace", "-D", "-f", "-qq", *strace, binary(), *flags, address]
         self._stderr = folder / "stderr"
 
@@ -139,7 +145,7 @@ def _unharmed(flags, tmp_path):
         assert run.stop() == 0
     assert [line for line in expected if line.startswith("accelerator_ready{")] != []
     calls = re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M)
-    return expected, {name: calls.count(name) for name in ERRORS}
+    return expected, {call: calls.count(call) for call, _ in FAULTS}
 
 
 def chosen(count):
@@ -148,14 +154,17 @@ def chosen(count):
     return sorted({1 + round(step * (count - 1) / (MOST_PER_CALL - 1)) for step in range(MOST_PER_CALL)})
 
 
-@pytest.mark.parametrize("call", ERRORS)
-def test_it_fails_once(call, flags, unharmed, tmp_path):
+def one_fault(call, error, number):
+    return ["-o", os.devnull, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={number}"]
+
+
+@pytest.mark.parametrize("call, error", FAULTS)
+def test_it_fails_once(call, error, flags, unharmed, tmp_path):
     expected, counts = unharmed
     assert counts[call], f"a run makes no {call} any more"
     for number in chosen(counts[call]):
-        fault = ["-o", os.devnull, "-e", f"trace={call}", "-e", f"inject={call}:error={ERRORS[call]}:when={number}"]
         place = f"{call} {number} of {counts[call]}"
-        with Run(flags, fault, tmp_path) as run:
+        with Run(flags, one_fault(call, error, number), tmp_path) as run:
             found = run.scrape()
             if found is None:
                 code = run.process.wait()
@@ -169,3 +178,68 @@ def test_it_fails_once(call, flags, unharmed, tmp_path):
             run.scrape()
             code = run.stop()
             assert code == 0, f"{place}: exit code {code}; {run.log}"
+
+
+BASE = "rock-5b-host/firmware/devicetree/base"
+GPU = "rock-5b-host/devices/platform/fb000000.gpu"
+HARMLESS = [  # a call of one file or folder: below the test's folder, or of the process itself
+    # interrupted
+    ("read", "EINTR", f"{BASE}/compatible"),
+    ("read", "EINTR", f"{GPU}/uevent"),
+    # gone in the moment that it was looked at: looked at again
+    ("read", "ENODEV", f"{BASE}/compatible"),
+    ("getdents64", "ENOENT", f"{BASE}/aliases"),
+    # the folder of a sink, on a file system that cannot flush one
+    ("fsync", "EINVAL", "."),
+    # what /proc says of the process: left out
+    ("openat", "EACCES", "/proc/self/stat"),
+    ("read", "EIO", "/proc/self/stat"),
+    ("newfstatat", "EACCES", "/proc/self/fd"),
+]
+SAID = [
+    ("read", "EPERM", f"{BASE}/compatible"),
+    ("openat", "EIO", GPU),
+    ("readlinkat", "EIO", GPU),
+    ("fsync", "EIO", "."),
+    ("openat", "EMFILE", "."),
+]
+AT = {("openat", "EMFILE", "."): "3+"}  # the first two are Landlock's, for each sink
+
+
+def one_fault_at(call, error, path, folder):
+    selected = path if path.startswith("/proc") else str((folder / path).resolve())
+    return [*one_fault(call, error, AT.get((call, error, path), 1)), "-P", selected]
+
+
+@pytest.mark.parametrize("call, error, path", HARMLESS)
+def test_it_fails_once_at_one_place_and_harms_nothing(call, error, path, flags, unharmed, tmp_path):
+    with Run(flags, one_fault_at(call, error, path, tmp_path), tmp_path) as run:
+        assert run.scrape() == unharmed[0], run.log
+        assert not re.search("level=(WARN|ERROR)", run.log), run.log
+        assert run.stop() == 0
+
+
+@pytest.mark.parametrize("call, error, path", SAID)
+def test_it_fails_once_at_one_place_and_is_said(call, error, path, flags, tmp_path):
+    with Run(flags, one_fault_at(call, error, path, tmp_path), tmp_path) as run:
+        assert run.scrape() is not None
+        wait_until(lambda: os.strerror(getattr(errno, error)) in run.log, "it says so")
+        assert run.stop() == 0
+
+
+@pytest.mark.parametrize("call, error, code", [("read", "EINTR", 0), ("read", "EIO", 2), ("newfstatat", "EACCES", 2)])
+def test_a_blob_that_cannot_be_read_once_is_read_on_or_named(call, error, code, dtb):
+    blob = str(dtb("rock-5b"))
+    strace = ["strace", "-D", "-f", "-qq", *one_fault(call, error, 1), "-P", blob]
+    ended = exporter.run(f"--path.devicetree={blob}", "--dry-run", under=strace)
+    assert ended.returncode == code, ended
+    assert code == 0 or blob in ended.stderr
+
+
+def test_without_ipv6_all_of_ipv4_is_served(tmp_path):
+    """As where the kernel has no IPv6: the first socket of the server is refused."""
+    flags = [f"--path.sysfs={tmp_path}"]
+    # Of the kernel's events, and then this one.
+    with Run(flags, one_fault("socket", "EAFNOSUPPORT", 2), tmp_path, host="") as run:
+        assert run.scrape() is not None, run.log
+        assert "address=0.0.0.0:" in run.log
