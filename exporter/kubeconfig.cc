@@ -351,9 +351,7 @@ dt::Result<ApiAccess> ReadKubeconfig(const std::string& file, const std::string&
   std::string text;
   const std::string why = ReadFile(file, kMaxYamlBytes, &text);
   if (!why.empty()) {
-    return dt::Error{errno == ENOENT   ? dt::ErrorCode::kNotFound
-                     : errno == EACCES ? dt::ErrorCode::kPermissionDenied
-                                       : dt::ErrorCode::kIo,
+    return dt::Error{errno == ENOENT ? dt::ErrorCode::kNotFound : dt::ErrorCode::kIo,
                      file + ": " + why + "; expected a kubeconfig"};
   }
   return ParseKubeconfig(text, file, context);

@@ -21,7 +21,7 @@ namespace exporter {
 dt::Result<ApiAccess> ParseKubeconfig(std::string_view text, const std::string& file,
                                       const std::string& context);
 
-// Reads `file` and parses it. kNotFound, kPermissionDenied or kIo if it cannot be read.
+// Reads `file` and parses it. kNotFound or kIo if it cannot be read.
 dt::Result<ApiAccess> ReadKubeconfig(const std::string& file, const std::string& context);
 
 // As a pod finds it: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/.

@@ -113,10 +113,11 @@ class Service {
       log_.Write(LogLevel::kInfo, "Listening", {{"address", address}});
     }
     if (!uevents_) {
+      const long seconds = std::lround(options_.refresh_interval.count());
       log_.Write(LogLevel::kWarn,
-                 "The kernel's hardware events cannot be had; reading it regularly",
-                 {{"reason", uevents_.error().message},
-                  {"seconds", std::to_string(std::lround(options_.refresh_interval.count()))}});
+                 std::string("The kernel's hardware events cannot be had; reading it ") +
+                     (seconds > 0 ? "regularly" : "at a reload alone"),
+                 {{"reason", uevents_.error().message}, {"seconds", std::to_string(seconds)}});
     }
     hold_.Saw(inventory_);
     PublishOutputs(labels, metrics);

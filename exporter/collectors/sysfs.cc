@@ -21,7 +21,6 @@ dt::Error SystemError(int error, const std::string& path) {
   // kernfs answers ENODEV once the device behind an open file is gone.
   if (error == ENOENT || error == ENODEV) code = dt::ErrorCode::kNotFound;
   if (error == ENOTDIR) code = dt::ErrorCode::kMalformed;
-  if (error == EACCES || error == EPERM) code = dt::ErrorCode::kPermissionDenied;
   return dt::Error{code, path + ": " + std::strerror(error)};
 }
 

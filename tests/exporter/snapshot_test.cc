@@ -24,6 +24,7 @@
 #include "exporter/projections/labels.h"
 #include "exporter/projections/metrics.h"
 #include "tests/test_support/boards.h"
+#include "tests/test_support/fdt_builder.h"
 #include "tests/test_support/host_tree.h"
 #include "tests/test_support/temporary_directory.h"
 #include "tests/test_support/tree.h"
@@ -520,6 +521,39 @@ TEST_F(SnapshotTest, AFileThatIsNoneIsAnErrorWithItsLine) {
             file +
                 ":2: \"../b\": a path with the name \"..\"; expected one that leads down from "
                 "the root of the snapshot");
+}
+
+TEST_F(SnapshotTest, WhoseDevicetreeIsNoneIsOfAMachineWithoutOne) {
+  const Inventory inventory =
+      Collect(Replay("firmware/devicetree/base = a file\n"), catalogue_, {}, nullptr);
+  EXPECT_TRUE(inventory.devicetree_known);
+  EXPECT_EQ(inventory.devicetree, nullptr);
+}
+
+TEST_F(SnapshotTest, WhoseDevicetreeIsTooLargeIsAnErrorOfThatCollectorAlone) {
+  std::string deep = "firmware/devicetree/base";
+  for (std::size_t i = 0; i <= dt::kMaxDepth; ++i) deep += "/n";
+  for (const std::string& tree :
+       {deep + "/\n",
+        "firmware/devicetree/base/n/compatible = " + std::string(dt::kMaxPropertyBytes + 1, 'c') +
+            "\n"}) {
+    const Inventory inventory = Collect(Replay(tree), catalogue_, {}, nullptr);
+    EXPECT_FALSE(inventory.devicetree_known);
+    for (const CollectorReport& report : inventory.collectors) {
+      EXPECT_EQ(report.success, report.name != "devicetree") << report.name;
+    }
+  }
+}
+
+TEST_F(SnapshotTest, LeavesOutAnAliasThatNoFileCanBeCalledAs) {
+  test_support::FdtBuilder builder;
+  builder.Begin("").Begin("aliases").Strings("gpu", {"/gpu@0"}).Strings("a/b", {"/gpu@0"}).End();
+  const test_support::Blob blob = builder.End().Finish().Build();
+  directory_.Write("a.dtb", {reinterpret_cast<const char*>(blob.data()), blob.size()});
+  HostPaths paths = Host("");
+  paths.devicetree = directory_ / "a.dtb";
+  EXPECT_THAT(Entries(paths), HasSubstr("gpu = /gpu@0"));
+  EXPECT_THAT(Entries(paths), Not(HasSubstr("a/b")));
 }
 
 TEST_F(SnapshotTest, WithoutEndIsNotReadToItsEnd) {

@@ -17,7 +17,7 @@ namespace exporter {
 namespace {
 
 const std::set<std::string, std::less<>> kSubsystems = {"pci", "usb", "drm"};
-constexpr std::string_view kInitial = "         0          0 4294967295\n";
+constexpr std::string_view kInitial = "         0\t         0 4294967295\n";
 
 // A message as lib/kobject_uevent.c writes it.
 std::string Message(const std::string& action, const std::string& subsystem) {

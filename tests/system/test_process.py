@@ -146,6 +146,14 @@ def test_in_a_user_namespace_of_its_own_it_reads_the_hardware_regularly(tmp_path
         exporter.stop()
 
 
+def test_hardware_that_changes_unseen_may_be_read_at_a_reload_alone(tmp_path):
+    snapshot = tmp_path / "board.snapshot"
+    assert run("--snapshot", str(snapshot)).returncode == 0
+    with Exporter(f"--path.snapshot={snapshot}", "--refresh.interval=0") as exporter:
+        wait_until(lambda: "reading it at a reload alone" in exporter.stderr, "it says so")
+        assert "refresh_interval" not in exporter.metrics()
+
+
 def test_where_the_kernel_tells_of_changes_no_interval_is_told(tmp_path):
     """So that an old snapshot counts as stale only where it should have been read again."""
     with Exporter(f"--path.sysfs={tmp_path}") as exporter:
@@ -214,6 +222,35 @@ def test_without_a_devicetree_the_dry_run_says_so_in_one_line(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
     assert len(ended.stdout.splitlines()) == 1
     assert "devicetree" in ended.stdout
+
+
+def test_a_disabled_collector_has_no_use_for_its_path(tmp_path):
+    ended = run("--no-collector.devicetree", f"--path.devicetree={tmp_path}/none", "--dry-run")
+    assert ended.returncode == 0, ended
+
+
+def test_what_cannot_be_read_fails_the_dry_run_after_what_can(dtb, tmp_path):
+    (tmp_path / "bus/pci").mkdir(parents=True)
+    (tmp_path / "bus/pci/devices").symlink_to("devices")  # round and round
+    ended = run(f"--path.sysfs={tmp_path}", f"--path.devicetree={dtb(BOARD)}", "--dry-run")
+    assert ended.returncode == 1
+    assert "beta.devicetree.org/nvidia-jetson-nano: 1" in ended.stdout
+    assert "bus/pci/devices" in ended.stderr
+
+
+def test_an_explanation_of_what_is_not_there_is_one_line_and_1(dtb):
+    ended = run(f"--path.devicetree={dtb(BOARD)}", "--explain", "acme,none")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == 'devicetree-exporter: nothing here is about "acme,none"\n'
+
+
+def test_a_catalogue_of_the_users_own_names_its_accelerators(dtb, tmp_path):
+    catalogue = tmp_path / "ours.yaml"
+    catalogue.write_text("version: 1\naccelerators:\n"
+                         "  - {compatibles: ['nvidia,gm20b'], kind: ours, vendor: acme}\n")
+    ended = run(f"--path.devicetree={dtb(BOARD)}", f"--catalogue.file={catalogue}", "--explain", "nvidia,gm20b")
+    assert ended.returncode == 0
+    assert f"matched: nvidia,gm20b at {catalogue}:3" in ended.stdout
 
 
 def test_the_dry_run_prints_the_predecessors_format(dtb):

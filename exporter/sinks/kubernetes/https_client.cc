@@ -232,10 +232,6 @@ class HttpsClient::Impl {
 
   static ApplyFailure Reason(const ErrorCode& error) {
     if (error == beast::error::timeout) return ApplyFailure::kTimeout;
-    if (error.category() == net::error::get_netdb_category() ||
-        error.category() == net::error::get_addrinfo_category()) {
-      return ApplyFailure::kDns;
-    }
     if (error.category() == net::error::get_ssl_category()) return ApplyFailure::kTls;
     if (error.category() == http::make_error_code(http::error::bad_version).category() &&
         error != http::error::end_of_stream && error != http::error::partial_message) {

@@ -145,6 +145,12 @@ TEST(Explanation, OfWhatIsNotThereIsNone) {
   EXPECT_EQ(Explained(Inventory{}, "nvidia,gm20b"), std::nullopt);
 }
 
+TEST(Explanation, OfANodeThatIsNotRecognisedIsByItsCompatibleOrItsPath) {
+  for (const char* topic : {"acme,npu", "/npu@1"}) {
+    EXPECT_THAT(Explained(Board(), topic), Optional(HasSubstr("  /npu@1: acme,npu\n"))) << topic;
+  }
+}
+
 TEST(Explanation, OfALabelThatIsLeftOutSaysSo) {
   const Inventory inventory = test_support::MakeInventory({.compatible = {"a,one", "a,two"}});
   const LabelReport labels = ToLabels(inventory, {.prefix = "x", .exclude = {"a-two"}});

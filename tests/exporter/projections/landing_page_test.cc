@@ -125,6 +125,21 @@ TEST(LandingPage, ShowsALabelWhereItComesFromAndHowToAskForIt) {
                               "  beta.devicetree.org/nvidia-tegra210: \"1\"\n</pre>"));
 }
 
+TEST(LandingPage, CallsAnAcceleratorByWhatIsKnownOfIt) {
+  Accelerator accelerator;
+  accelerator.compatible = "a,c";
+  const auto heading = [&] {
+    Inventory inventory;
+    inventory.accelerators = {accelerator};
+    return Between(PageOf(inventory), "<h3>", "</h3>");
+  };
+  EXPECT_EQ(heading(), "a,c");
+  accelerator.model = "m1";
+  EXPECT_EQ(heading(), "m1");
+  accelerator.vendor = "acme";
+  EXPECT_EQ(heading(), "acme m1");
+}
+
 TEST(LandingPage, FoldsTheTreeBelowItsFirstLevel) {
   const std::string page =
       PageOf({.compatible = {"a,b"},
