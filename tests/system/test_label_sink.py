@@ -3,13 +3,16 @@
 What a board's labels are comes from its expected files in tests/boards.
 """
 
+import http.server
 import itertools
 import json
 import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -1144,3 +1147,55 @@ def test_the_token_is_in_no_log_and_no_metric(node, flags, access, nano, powerle
             exporter.stop()
             said += exporter.stderr
         assert [secret for secret in secrets if secret in said] == []
+
+
+# An API server that is reached by an IPv6 address, as kubeconfigs of dual-stack clusters name it.
+
+
+def test_a_server_may_be_an_ipv6_address(tmp_path):
+    ca = make_ca(tmp_path)
+    certificate = issue_certificate(ca, tmp_path, "server", ["::1"])
+    asked = []
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Host"])
+            self.send_error(403)
+
+    class Server(http.server.HTTPServer):
+        address_family = socket.AF_INET6
+
+    with Server(("::1", 0), Refuses) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.file, certificate.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(json.dumps({
+            "clusters": [{"name": "c", "cluster": {"server": f"https://[::1]:{server.server_port}",
+                                                   "certificate-authority": str(ca.file)}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x"}))
+        ended = run("--once", "--labels.kubernetes", f"--kubeconfig={kubeconfig}", "--kubernetes.node-name=n",
+                    "--kubernetes.start-jitter=0s")
+        server.shutdown()
+        thread.join()
+    assert ended.returncode == 1 and "403" in ended.stderr
+    assert asked == [f"[::1]:{server.server_port}"]
+
+
+@pytest.mark.parametrize("field", ["certificate-authority-data", "client-certificate-data"])
+def test_a_credential_in_the_kubeconfig_that_is_none_is_named(tmp_path, field):
+    (tmp_path / "nonsense").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    nonsense = base64_of(tmp_path / "nonsense")
+    cluster = {"server": "https://127.0.0.1:1"} | ({field: nonsense} if "authority" in field else {})
+    user = {"token": "t"} if "authority" in field else {field: nonsense, "client-key-data": nonsense}
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps({
+        "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}))
+    ended = run("--once", "--labels.kubernetes", f"--kubeconfig={kubeconfig}", "--kubernetes.node-name=n")
+    assert ended.returncode == 1
+    assert "the kubeconfig: " in ended.stderr and "in PEM" in ended.stderr

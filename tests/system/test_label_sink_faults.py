@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import time
@@ -525,6 +526,11 @@ def on_lost_token(bench):
     (bench.folder / "token").rename(bench.folder / "away")
 
 
+def on_emptied_token(bench):
+    shutil.copy(bench.folder / "token", bench.folder / "away")
+    (bench.folder / "token").write_text("")
+
+
 def off_lost_token(bench):
     (bench.folder / "away").rename(bench.folder / "token")
 
@@ -550,6 +556,10 @@ FAULTS = {
         "throttled", answer(429, THROTTLED, Retry_After=3, **JSON), retry_after=3, seconds=6.5
     ),
     "429-retry-after-0": by_proxy("throttled", answer(429, THROTTLED, Retry_After=0, **JSON)),
+    "429-retry-after-a-date": by_proxy(
+        "throttled", answer(429, THROTTLED, Retry_After="Fri, 31 Dec 1999 23:59:59 GMT", **JSON)
+    ),
+    "429-retry-after-nonsense": by_proxy("throttled", answer(429, THROTTLED, Retry_After=-5, **JSON)),
     "429": by_proxy("throttled", answer(429, THROTTLED, **JSON)),
     "429-plain-text": by_proxy("throttled", answer(429, THROTTLED_TEXT, **TEXT)),
     "500-for-15-s": by_proxy("server_error", answer(500, SERVER_ERROR, **JSON), seconds=15),
@@ -557,6 +567,7 @@ FAULTS = {
     "500-html-with-a-request-id": by_proxy("server_error", page_with_a_request_id),
     "500-that-quotes-the-request": by_proxy("server_error", page_with_the_request),
     "502-empty": by_proxy("server_error", answer(502)),
+    "502-and-no-more": by_proxy("server_error", answer(502, Connection="close")),
     "503-retry-after-2": by_proxy(
         "server_error", answer(503, UNAVAILABLE, Retry_After=2, **JSON), retry_after=2, seconds=4.5
     ),
@@ -608,6 +619,7 @@ FAULTS = {
         follow=("forbidden", "server_error", "throttled", "unauthorized"),
     ),
     "token-file-lost": Fault("credentials", on_lost_token, off_lost_token),
+    "token-file-emptied": Fault("credentials", on_emptied_token, off_lost_token),
 }
 
 

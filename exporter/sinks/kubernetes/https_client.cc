@@ -291,7 +291,7 @@ class HttpsClient::Impl {
   // subjectAltName alone.
   void PrepareVerification() {
     SSL* const handle = stream_->native_handle();
-    const std::string& name = access_.server_name.empty() ? access_.host : access_.server_name;
+    const std::string& name = access_.server_name;
     X509_VERIFY_PARAM* const parameters = SSL_get0_param(handle);
     if (IsAddress(name)) {
       X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str());
