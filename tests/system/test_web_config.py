@@ -181,6 +181,31 @@ def test_certificates_may_stand_in_the_file_itself(serve, pki):
     assert status(running, pki.context("stranger")) is None
 
 
+def test_requests_are_answered_over_tls_as_without(serve, pki):
+    running = serve(TLS, "--web.enable-lifecycle")
+
+    def exchange(*pieces):
+        """What is answered to the pieces, each of which is sent once the one before has an answer."""
+        with socket.create_connection((running.host, running.port), timeout=10) as raw:
+            with pki.context().wrap_socket(raw, server_hostname="localhost") as peer:
+                answer = b""
+                for piece in pieces:
+                    peer.sendall(piece)
+                    answer += peer.recv(65536)
+                with contextlib.suppress(ssl.SSLError):
+                    while more := peer.recv(65536):
+                        answer += more
+                return answer
+
+    last = b"Host: x\r\nConnection: close\r\n"
+    head = exchange(b"HEAD /metrics HTTP/1.1\r\n" + last + b"\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ") and head.endswith(b"\r\n\r\n")
+    post = b"POST /-/reload HTTP/1.1\r\n" + last + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    assert b"HTTP/1.1 200 " in exchange(post, b"body").removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert exchange(b"GET / HTTP/1.1\r\nno header\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert exchange(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
 V = ssl.TLSVersion
 VERSIONS = [
     # what is configured, and the versions that a client then gets
