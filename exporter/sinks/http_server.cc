@@ -377,7 +377,10 @@ class BeastServer final : public HttpServer {
     acceptor.set_option(tcp::no_delay(true), error);
     acceptor.set_option(net::socket_base::send_buffer_size(kUnreadBytes), error);
     if (endpoint.address().is_v6()) acceptor.set_option(net::ip::v6_only(!at.host.empty()), error);
-    if (!acceptor.bind(endpoint, error) && !error) acceptor.listen(kBacklog, error);
+    // Or Asio would wait for the next connection, and all others with it.
+    acceptor.set_option(net::socket_base::enable_connection_aborted(true), error);
+    acceptor.bind(endpoint, error);
+    if (!error) acceptor.listen(kBacklog, error);
     if (error || acceptor.non_blocking(true, error)) return error;
     const std::string host = at.host.empty() ? (endpoint.address().is_v6() ? "[::]" : "0.0.0.0")
                                              : at.host;

@@ -147,6 +147,7 @@ TEST(Options, ThatAreWrongEndWithOneLineThatNamesThem) {
       {{"--log.format", "xml"}, "--log.format: \"xml\" given; expected logfmt or json"},
       {{"--web.telemetry-path", "metrics"}, "expected a path that begins with /"},
       {{"--web.telemetry-path", "/"}, "--web.telemetry-path: \"/\" given; expected a path"},
+      {{"--web.listen-address", ":123456"}, "\":123456\" given"},
       {{"--web.listen-address", "127.0.0.1:"}, "\"127.0.0.1:\" given"},
       {{"--web.listen-address", "9931"}, "--web.listen-address: \"9931\" given; expected [HOST]:PORT"},
       {{"--web.listen-address", ":99310"}, ":99310"},

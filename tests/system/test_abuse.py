@@ -1,6 +1,7 @@
 """Peers that are silent, slow, greedy or wrong: a real scrape is answered all the same."""
 
 import contextlib
+import os
 import pathlib
 import re
 import select

@@ -349,6 +349,12 @@ def test_a_devicetree_that_cannot_be_read_is_one_line_and_2(bad_devicetree, mode
     assert_refused(ended, 2, [str(bad_devicetree)])
 
 
+def test_a_host_that_is_none_of_this_machine_is_one_line_and_1(dtb):
+    ended = run(f"--path.devicetree={dtb(BOARD)}", "--web.listen-address=no-such-host.invalid:9931", seconds=60)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1 and "no-such-host.invalid:9931" in ended.stderr
+
+
 def test_a_busy_port_is_one_line_and_1(dtb):
     with socket.create_server(("127.0.0.1", 0)) as busy:
         address = f"127.0.0.1:{busy.getsockname()[1]}"
