@@ -123,3 +123,11 @@ def test_an_empty_node_name_of_the_environment_counts_as_none(board, kubeconfig,
     monkeypatch.setenv("NODE_NAME", "")
     with Exporter(board, "--labels.kubernetes", kubeconfig) as running:
         assert running.get("/-/ready").status == 200
+
+
+def test_a_machine_without_labels_has_a_feature_file_too(tmp_path):
+    """Or NFD would keep what an earlier run wrote."""
+    file = tmp_path / "features"
+    with Exporter(f"--nfd.feature-file={file}"):
+        wait_until(file.exists, "the file")
+    assert [line for line in file.read_text().splitlines() if not line.startswith("#")] == []
