@@ -5,7 +5,8 @@
 
 unreached.txt holds FILE: LINE OF THE SOURCE, below a comment with the reason; a line stands for all
 its branches. Exit code 1 if a branch is neither reached nor named, or a named line is not in its file
-any more. Prints what is to be named in that form, with the line's number and the outcomes.
+any more. Prints what is to be named in that form, with the line's number and the outcomes, and what
+is named and was reached, which may differ from one run to the next where threads race.
 """
 
 import json
@@ -55,6 +56,10 @@ def main():
           f"{len(found) - len(unnamed)} of them named in {NAMED.relative_to(ROOT)}")
     for file, number, text, outcomes in unnamed:
         print(f"{file}: {text}    # line {number}: {', '.join(outcomes)}")
+    missed = {(file, text) for file, _, text, _ in found}
+    for file, text in names:
+        if (file, text) not in missed and text in source_lines(file):
+            print(f"reached this time: {file}: {text}")
     for entry in stale:
         print(f"not in the source any more: {entry}")
     return 1 if unnamed or stale else 0
