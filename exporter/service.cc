@@ -116,7 +116,7 @@ class Service {
       const long seconds = std::lround(options_.refresh_interval.count());
       log_.Write(LogLevel::kWarn,
                  std::string("The kernel's hardware events cannot be had; reading it ") +
-                     (seconds > 0 ? "regularly" : "at a reload alone"),
+                     (options_.refresh_interval.count() > 0 ? "regularly" : "at a reload alone"),
                  {{"reason", uevents_.error().message}, {"seconds", std::to_string(seconds)}});
     }
     hold_.Saw(inventory_);

@@ -73,6 +73,12 @@ def test_once_says_which_of_the_files_is_not_written_and_writes_the_other(board,
     assert "devicetree_present 1" in (tmp_path / "devicetree-exporter.prom").read_text()
 
 
+def test_a_directory_of_the_textfile_that_is_not_there_is_said(board, tmp_path):
+    with Exporter(board, f"--textfile.directory={tmp_path}/none") as running:
+        wait_until(lambda: f"{tmp_path}/none" in running.stderr, "it says so")
+        assert running.stderr.count("A file is not written") == 1
+
+
 def test_cleanup_removes_the_files_that_the_flags_name(board, tmp_path):
     flags = [f"--nfd.feature-file={tmp_path}/features", f"--textfile.directory={tmp_path}"]
     assert run(board, "--once", *flags).returncode == 0

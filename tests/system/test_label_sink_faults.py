@@ -8,6 +8,7 @@ sink, "Staying right": what to do about each answer; backoff from 0.8 s, doublin
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -526,9 +527,9 @@ def on_lost_token(bench):
     (bench.folder / "token").rename(bench.folder / "away")
 
 
-def on_emptied_token(bench):
+def on_spoilt_token(text, bench):
     shutil.copy(bench.folder / "token", bench.folder / "away")
-    (bench.folder / "token").write_text("")
+    (bench.folder / "token").write_text(text)
 
 
 def off_lost_token(bench):
@@ -559,7 +560,8 @@ FAULTS = {
     "429-retry-after-a-date": by_proxy(
         "throttled", answer(429, THROTTLED, Retry_After="Fri, 31 Dec 1999 23:59:59 GMT", **JSON)
     ),
-    "429-retry-after-nonsense": by_proxy("throttled", answer(429, THROTTLED, Retry_After=-5, **JSON)),
+    "429-retry-after-below-0": by_proxy("throttled", answer(429, THROTTLED, Retry_After=-5, **JSON)),
+    "429-retry-after-nonsense": by_proxy("throttled", answer(429, THROTTLED, Retry_After="9 lives", **JSON)),
     "429": by_proxy("throttled", answer(429, THROTTLED, **JSON)),
     "429-plain-text": by_proxy("throttled", answer(429, THROTTLED_TEXT, **TEXT)),
     "500-for-15-s": by_proxy("server_error", answer(500, SERVER_ERROR, **JSON), seconds=15),
@@ -619,7 +621,8 @@ FAULTS = {
         follow=("forbidden", "server_error", "throttled", "unauthorized"),
     ),
     "token-file-lost": Fault("credentials", on_lost_token, off_lost_token),
-    "token-file-emptied": Fault("credentials", on_emptied_token, off_lost_token),
+    "token-file-emptied": Fault("credentials", functools.partial(on_spoilt_token, ""), off_lost_token),
+    "token-file-of-two-words": Fault("credentials", functools.partial(on_spoilt_token, "two words"), off_lost_token),
 }
 
 
