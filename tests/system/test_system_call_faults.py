@@ -159,13 +159,12 @@ def _unharmed(flags, tmp_path):
     before, main, after = trace.read_text().partition("fcntl(0, F_GETFD")
     assert main, "its first call has changed"
     made = collections.Counter(re.findall(r"^(\d+ +\w+)\(", before, re.M))  # strace counts for each thread
-    own = collections.defaultdict(set)
+    own, wakes = collections.defaultdict(set), collections.defaultdict(set)
     for thread, call, line in re.findall(r"^(\d+) +(\w+)\((.*)", main + after, re.M):
         made[f"{thread} {call}"] += 1
         # One that wakes a thread through an eventfd cannot fail; nothing would wake the thread then.
-        if '"\\1\\0\\0' not in line:
-            own[call].add(made[f"{thread} {call}"])
-    return expected, {call: sorted(numbers) for call, numbers in own.items()}
+        (wakes if '"\\1\\0\\0' in line else own)[call].add(made[f"{thread} {call}"])
+    return expected, {call: sorted(numbers - wakes[call]) for call, numbers in own.items()}
 
 
 def some_of(numbers):
@@ -179,6 +178,8 @@ def one_fault(call, error, number):
 
 @pytest.mark.parametrize("call, error", FAULTS)
 def test_it_fails_once(call, error, flags, unharmed, tmp_path):
+    if call == "write" and "asan-ubsan" in binary():
+        pytest.skip("UndefinedBehaviorSanitizer writes too, now more often and now less")
     expected, own = unharmed
     assert call in own, f"a run makes no {call} any more"
     for number in some_of(own[call]):
