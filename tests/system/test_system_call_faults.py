@@ -179,6 +179,8 @@ def one_fault(call, error, number):
 @pytest.mark.parametrize("call, error", FAULTS)
 def test_it_fails_once(call, error, flags, unharmed, tmp_path):
     expected, own = unharmed
+    if call.startswith("landlock") and "landlock_restrict_self" not in own:
+        pytest.skip("this kernel has no Landlock")
     assert call in own, f"a run makes no {call} any more"
     for number in some_of(own[call]):
         place = f"{call} {number} of {own[call]}"
