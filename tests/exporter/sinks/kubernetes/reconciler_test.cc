@@ -15,6 +15,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -1772,15 +1773,19 @@ class Chaos {
   std::size_t requests_ = 0;
 };
 
-TEST(Reconciler, KeepsItsRulesWhateverHappens) {
-  for (const bool force : {true, false}) {
-    for (const bool adopt : {false, true}) {
-      for (unsigned seed = 1; seed <= 3; ++seed) {
-        SCOPED_TRACE("force " + std::to_string(force) + ", adopt " + std::to_string(adopt) +
-                     ", seed " + std::to_string(seed));
-        Chaos(seed, {.force_conflicts = force, .adopt = adopt}).Run(2000);
-      }
-    }
+class ReconcilerInChaos : public testing::TestWithParam<std::tuple<bool, bool>> {};
+
+INSTANTIATE_TEST_SUITE_P(, ReconcilerInChaos, testing::Combine(testing::Bool(), testing::Bool()),
+                         [](const auto& param) {
+                           return std::string(std::get<0>(param.param) ? "Force" : "NoForce") +
+                                  (std::get<1>(param.param) ? "Adopt" : "NoAdopt");
+                         });
+
+TEST_P(ReconcilerInChaos, KeepsItsRulesWhateverHappens) {
+  const auto [force, adopt] = GetParam();
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Chaos(seed, {.force_conflicts = force, .adopt = adopt}).Run(2000);
   }
 }
 
