@@ -478,7 +478,7 @@ def test_a_file_that_goes_or_breaks_leaves_what_held(serve, web, tmp_path):
         change()
         assert status(running) == 401, "never open to all"
         assert f"\n{METRIC} 0\n" in running.metrics()
-    assert running.stderr.count("The web configuration is wrong") == 3
+    wait_until(lambda: running.stderr.count("The web configuration is wrong") == 3, "each is said")
     assert "no bcrypt hash" in running.stderr
     assert "gone.pem: No such file or directory; expected a certificate in PEM" in running.stderr
 
