@@ -123,7 +123,7 @@ def boot(machine, folder, payload, tree=None):
     bus = "device" if machine.arch == "arm64" else "pci"
     disk = f"file={_disk(machine.arch)},format=raw,if=none,id=disk,snapshot=on,cache=unsafe"
     devices = ["-drive", disk, "-device", f"virtio-blk-{bus},drive=disk"]
-    append = "systemd.unit=multi-user.target systemd.show_status=0 systemd.log_target=journal loglevel=0"
+    append = "systemd.unit=multi-user.target systemd.getty_auto=0 systemd.show_status=0 systemd.log_target=journal loglevel=0"
     with qemu.start(
         machine, kernel, qemu.pack(root), folder, tree, network="restrict=on,", devices=devices, append=append
     ) as guest:
