@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -136,7 +137,8 @@ class Lines {
 }  // namespace
 
 // One io_context, run by whoever calls: each step starts one operation and runs
-// until it ends, so that the code reads downwards and Cancel() can stop it.
+// until it ends, so that the code reads downwards and Cancel() can stop it. HTTP is
+// none of them: Beast reads it in synchronous functions, whose stream this is.
 class HttpsClient::Impl {
  public:
   Impl(ApiAccess access, std::string user_agent)
@@ -147,9 +149,11 @@ class HttpsClient::Impl {
       const Message message = ToMessage(request);
       Open(patience);
       Write(message);
-      http::response_parser<http::string_body> parser;
+      Parser parser;
       parser.body_limit(kMaxAnswerBytes);
-      Await("reading", [&](auto done) { http::async_read(*stream_, buffer_, parser, done); });
+      ErrorCode error;
+      http::read(*this, buffer_, parser, error);
+      Check("reading", error);
       if (!parser.get().keep_alive()) Close();
       return ToResponse(parser.release());
     });
@@ -162,18 +166,19 @@ class HttpsClient::Impl {
       const Message message = ToMessage(request);
       Open(patience);
       Write(message);
-      http::response_parser<http::string_body> parser;
+      Parser parser;
       // Not none, which Boost 1.74 takes for the smallest limit of all.
       parser.body_limit(std::numeric_limits<std::uint64_t>::max());
-      Await("reading",
-            [&](auto done) { http::async_read_header(*stream_, buffer_, parser, done); });
+      ErrorCode error;
+      http::read_header(*this, buffer_, parser, error);
+      Check("reading", error);
       beast::get_lowest_layer(*stream_).expires_after(life);
       Lines lines;
       std::string& body = parser.get().body();
       const bool ok = parser.get().result() == http::status::ok;
       while (!parser.is_done()) {
-        Await("reading",
-              [&](auto done) { http::async_read_some(*stream_, buffer_, parser, done); });
+        http::read_some(*this, buffer_, parser, error);
+        Check("reading", error);
         if (!ok) {
           if (body.size() > kMaxAnswerBytes) break;
         } else if (!lines.Take(std::exchange(body, {}), on_line)) {
@@ -192,6 +197,14 @@ class HttpsClient::Impl {
     io_.stop();
   }
 
+  // Beast's SyncReadStream, which has the second one, too.
+  template <typename Buffer>
+  std::size_t read_some(const Buffer& buffer, ErrorCode& error) {
+    return Await([&](const Done& done) { stream_->async_read_some(buffer, done); }, error);
+  }
+  template <typename Buffer>
+  std::size_t read_some(const Buffer& buffer);
+
  private:
   // The host's name being looked up, on a thread of its own.
   struct Lookup {
@@ -204,6 +217,20 @@ class HttpsClient::Impl {
 
   using TlsStream = beast::ssl_stream<beast::tcp_stream>;
   using Message = http::request<http::string_body>;
+  using Parser = http::response_parser<http::string_body>;
+
+  // What an operation calls at its end. One type for all, or the compiler would make each
+  // operation's code as often as there are callers.
+  struct Done {
+    ErrorCode* error;
+    std::size_t* count;  // of bytes read or written
+
+    void operator()(const ErrorCode& ended, std::size_t bytes = 0) const {
+      *error = ended;
+      *count = bytes;
+    }
+    void operator()(const ErrorCode& ended, const tcp::endpoint&) const { *error = ended; }
+  };
 
   template <typename Steps>
   HttpResponse Try(const Steps& steps) {
@@ -218,13 +245,19 @@ class HttpsClient::Impl {
     }
   }
 
-  // Runs one operation to its end. Throws a Failure if it has none that is good.
+  // Runs one operation to its end; how many bytes it has read or written.
   template <typename Start>
-  void Await(const char* step, const Start& start) {
-    ErrorCode error = net::error::operation_aborted;
+  std::size_t Await(const Start& start, ErrorCode& error) {
+    std::size_t count = 0;
+    error = net::error::operation_aborted;
     io_.restart();
-    start([&error](const ErrorCode& ended, auto&&...) { error = ended; });
+    start(Done{&error, &count});
     if (!cancelled_) io_.run();
+    return count;
+  }
+
+  // Throws a Failure if that is an error.
+  void Check(const char* step, const ErrorCode& error) const {
     if (!error) return;
     if (cancelled_) throw Failure{ApplyFailure::kNetwork, "cancelled"};
     throw Failure{Reason(error), std::string(step) + ": " + Message_(error)};
@@ -280,9 +313,13 @@ class HttpsClient::Impl {
       const tcp::resolver::results_type endpoints = Resolve(patience);
       beast::tcp_stream& lowest = beast::get_lowest_layer(*stream_);
       lowest.expires_after(patience);
-      Await("connecting", [&](auto done) { lowest.async_connect(endpoints, done); });
+      ErrorCode error;
+      Await([&](const Done& done) { lowest.async_connect(endpoints, done); }, error);
+      Check("connecting", error);
       KeepAlive(lowest.socket());
-      Await("TLS", [&](auto done) { stream_->async_handshake(ssl::stream_base::client, done); });
+      constexpr auto kClient = ssl::stream_base::client;
+      Await([&](const Done& done) { stream_->async_handshake(kClient, done); }, error);
+      Check("TLS", error);
     }
     beast::get_lowest_layer(*stream_).expires_after(patience);
   }
@@ -362,7 +399,14 @@ class HttpsClient::Impl {
   }
 
   void Write(const Message& message) {
-    Await("writing", [&](auto done) { http::async_write(*stream_, message, done); });
+    std::ostringstream text;
+    text << message;
+    const std::string bytes = std::move(text).str();
+    for (net::const_buffer rest = net::buffer(bytes); rest.size() != 0;) {
+      ErrorCode error;
+      rest += Await([&](const Done& done) { stream_->async_write_some(rest, done); }, error);
+      Check("writing", error);
+    }
   }
 
   HttpResponse ToResponse(http::response<http::string_body>&& message) const {
