@@ -9,7 +9,7 @@
 namespace exporter {
 namespace {
 
-constexpr const char* kPlace = "bus/pci/devices";
+constexpr const char* kPciDevices = "bus/pci/devices";
 
 // An attribute that older kernels, or other buses, do not have.
 dt::Result<std::optional<std::uint32_t>> ReadOptional(const SysfsDirectory& directory,
@@ -27,7 +27,7 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
   function.address = address;
   const auto target = functions.LinkTarget(address);
   if (!target) return target.error();
-  function.device = DeviceDirectory(*target, std::string(kPlace) + "/" + address);
+  function.device = DeviceDirectory(*target, std::string(kPciDevices) + "/" + address);
   for (const auto& [name, digits, field] : {std::tuple{"class", 6, &function.class_code},
                                             {"vendor", 4, &function.vendor_id},
                                             {"device", 4, &function.device_id}}) {
@@ -61,7 +61,7 @@ dt::Result<PciFunction> ReadFunction(const SysfsDirectory& functions, const std:
 
 std::optional<dt::Error> CollectPci(const CollectorInput& input, Inventory* inventory,
                                     CollectorReport* report) {
-  const auto functions = SysfsDirectory::Open(input, kPlace);
+  const auto functions = SysfsDirectory::Open(input, kPciDevices);
   if (!functions && functions.error().code != dt::ErrorCode::kNotFound) return functions.error();
   std::vector<PciFunction> found;
   if (functions) {

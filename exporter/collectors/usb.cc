@@ -8,7 +8,7 @@
 namespace exporter {
 namespace {
 
-constexpr const char* kPlace = "bus/usb/devices";
+constexpr const char* kUsbDevices = "bus/usb/devices";
 constexpr const char* kGenericDriver = "usb";
 constexpr const char* kProgram = "usbfs";
 
@@ -30,7 +30,7 @@ dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::strin
   device.address = address;
   const auto target = devices.LinkTarget(address);
   if (!target) return target.error();
-  device.device = DeviceDirectory(*target, std::string(kPlace) + "/" + address);
+  device.device = DeviceDirectory(*target, std::string(kUsbDevices) + "/" + address);
   for (const auto& [name, field] :
        {std::pair{"idVendor", &device.vendor_id}, {"idProduct", &device.product_id}}) {
     const dt::Result<std::uint32_t> value = directory->ReadId(name, 4);
@@ -58,7 +58,7 @@ dt::Result<UsbDevice> ReadDevice(const SysfsDirectory& devices, const std::strin
 
 std::optional<dt::Error> CollectUsb(const CollectorInput& input, Inventory* inventory,
                                     CollectorReport* report) {
-  const auto devices = SysfsDirectory::Open(input, kPlace);
+  const auto devices = SysfsDirectory::Open(input, kUsbDevices);
   if (!devices && devices.error().code != dt::ErrorCode::kNotFound) return devices.error();
   std::vector<UsbDevice> found;
   if (devices) {
