@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <strings.h>
 #include <sys/resource.h>
 
@@ -389,6 +390,11 @@ class BeastServer final : public HttpServer {
     return {};
   }
 
+  static bool IsAwaited(tcp::acceptor& acceptor) {
+    pollfd listening{acceptor.native_handle(), POLLIN, 0};
+    return poll(&listening, 1, 0) > 0;
+  }
+
   // All that have come, each time some have: one at a time, newcomers would wait for a turn of
   // every busy connection.
   net::awaitable<void> Accept(tcp::acceptor& acceptor) {
@@ -402,8 +408,10 @@ class BeastServer final : public HttpServer {
           error.clear();
           continue;
         }
+        // Linux takes a descriptor before it looks whether somebody waits, and says what it lacks.
+        if (error && !IsAwaited(acceptor)) error = net::error::would_block;
         const bool is_short = error && error != net::error::would_block;
-        if (is_short || connections_.size() >= most) CloseLongestIdle();
+        if (is_short || (!error && connections_.size() >= most)) CloseLongestIdle();
         if (!error) Begin(std::move(socket));
       }
       if (error == net::error::would_block) continue;

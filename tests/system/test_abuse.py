@@ -104,6 +104,24 @@ def test_a_kept_connection_may_be_idle_between_scrapes(running):
         assert peer.recv(4096).endswith(b"Ready.\n")
 
 
+def test_as_many_connections_as_there_is_room_for_are_kept_and_one_more_ends_the_longest_idle(dtb):
+    ask = b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Exporter(f"--path.devicetree={dtb(BOARD)}", under=["prlimit", "--nofile=4096"]) as running:
+        files = open_files(running)
+        with peers(running, MAX_CONNECTIONS) as kept:
+            for peer in kept:
+                peer.sendall(ask)
+                assert peer.recv(4096).endswith(b"Ready.\n")
+            with running.connect() as newcomer:
+                newcomer.sendall(ask)
+                assert newcomer.recv(4096).endswith(b"Ready.\n")
+                assert kept[0].recv(1) == b""
+                for peer in kept[1:]:
+                    peer.sendall(ask)
+                    assert peer.recv(4096).endswith(b"Ready.\n")
+        wait_until(lambda: open_files(running) <= files, "their descriptors are free again", seconds=20)
+
+
 def test_peers_that_do_not_read_hold_up_no_scrape(running):
     ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 200
     before = rss(running)
