@@ -8,7 +8,9 @@ token that its Pod says; init containers run first and to their end. Of the rest
 import concurrent.futures
 import re
 import subprocess
+import tempfile
 import threading
+import time
 
 from control_plane import NAME, program
 from exporter import Exporter, binary
@@ -109,29 +111,33 @@ class Kubelet:
                     end.wait()
                     exporter.stop()
                 self._log(pod, args, exporter.stderr)
-        else:
-            self._run_to_the_end(pod, container, folder, end)
+        elif self._run_to_the_end(pod, container, folder, end):
             self._report(pod, "Succeeded", ready=False)
             end.wait()
         self._delete(pod)
 
     def _run_to_the_end(self, pod, container, folder, end):
-        """Again and again, until it has done it."""
+        """Again and again. Whether it did it at last; the Pod's end ends it."""
         args, under = self._command(pod, container, folder)
         its_program = program("kubectl") if container.get("command") == ["kubectl"] else binary()
         while not end.is_set():
-            ended = subprocess.run(
-                [*under, its_program, *args],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=RUN_SECONDS,
-                check=False,
-            )
-            self._log(pod, args, ended)
-            if ended.returncode == 0:
-                return
+            with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+                process = subprocess.Popen(
+                    [*under, its_program, *args], stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+                )
+                deadline = time.monotonic() + RUN_SECONDS
+                while process.poll() is None and not end.wait(POLL_SECONDS) and time.monotonic() < deadline:
+                    pass
+                is_ended = process.poll() is not None
+                process.kill()
+                process.wait()
+                said.seek(0)
+                self._log(pod, args, said.read())
+            assert is_ended or end.is_set(), f"{args} runs for longer than {RUN_SECONDS} s"
+            if process.returncode == 0:
+                return True
             end.wait(POLL_SECONDS)
+        return False
 
     def _log(self, pod, args, said):
         with open(self._folder / "containers.log", "a", encoding="utf-8") as log:
