@@ -100,10 +100,11 @@ class Kubelet:
         folder = self._folder / pod["metadata"]["uid"]
         folder.mkdir()
         spec = pod["spec"]
-        for container in spec.get("initContainers", []):
-            self._run_to_the_end(pod, container, folder, end)
+        init_containers = spec.get("initContainers", [])
         (container,) = spec["containers"]
-        if spec["restartPolicy"] == "Always":
+        if not all(self._run_to_the_end(pod, each, folder, end) for each in init_containers):
+            pass  # it is to end before it has begun
+        elif spec["restartPolicy"] == "Always":
             args, under = self._command(pod, container, folder)
             if not end.is_set():
                 with Exporter(*args, under=under) as exporter:  # that is, until it is ready
