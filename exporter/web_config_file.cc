@@ -51,6 +51,11 @@ dt::Result<std::shared_ptr<const WebSecurity>> WebConfigFile::Read() {
   stamps_ = {StampOf(file_)};
   const dt::Result<std::string> text = ReadYamlFile(file_);
   if (!text) return text.error();
+  // Written in place, it is empty for a moment: read then, it would open the server to all.
+  if (security_ && text->find_first_not_of(" \t\r\n") == std::string::npos) {
+    return dt::Error{dt::ErrorCode::kMalformed,
+                     file_ + ": is empty now; expected YAML, {} to serve plain HTTP to everybody"};
+  }
   dt::Result<WebSettings> settings = ParseWebConfig(*text, file_);
   if (!settings) return settings.error();
   auto security = std::make_shared<WebSecurity>();

@@ -469,6 +469,19 @@ def test_users_change_without_a_restart_on_a_kept_connection_too(serve, web):
     assert status(running, headers=basic("bob", "hunter2")) == 200
 
 
+@pytest.mark.parametrize("moment", ["", "\n"])
+def test_a_file_that_is_empty_while_it_is_written_opens_nothing(serve, web, moment):
+    running = serve(f"basic_auth_users: {{ada: {bcrypt('secret')}}}\n", tls=None,
+                    headers=basic("ada", "secret"))
+    web(moment)
+    assert status(running) == 401, "never open to all"
+    assert f"\n{METRIC} 0\n" in running.metrics()
+    web(f"basic_auth_users: {{bob: {bcrypt('hunter2')}}}\n")
+    assert status(running, headers=basic("bob", "hunter2")) == 200
+    web("{}\n")
+    assert status(running) == 200, "open to all, as was asked for"
+
+
 def test_a_file_that_goes_or_breaks_leaves_what_held(serve, web, tmp_path):
     running = serve(f"basic_auth_users: {{ada: {bcrypt('secret')}}}\n", tls=None,
                     headers=basic("ada", "secret"))
