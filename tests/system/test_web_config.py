@@ -83,9 +83,9 @@ def web(pki, tmp_path):
         shutil.copy(file, tmp_path)
 
     def write(text):
-        path = tmp_path / "web.yml"
-        path.write_text(text)
-        return path
+        beside = tmp_path / "web.yml.new"
+        beside.write_text(text)
+        return beside.rename(tmp_path / "web.yml")
 
     return write
 
@@ -470,15 +470,16 @@ def test_users_change_without_a_restart_on_a_kept_connection_too(serve, web):
 
 
 @pytest.mark.parametrize("moment", ["", "\n"])
-def test_a_file_that_is_empty_while_it_is_written_opens_nothing(serve, web, moment):
+def test_a_file_that_is_empty_while_it_is_written_opens_nothing(serve, tmp_path, moment):
     running = serve(f"basic_auth_users: {{ada: {bcrypt('secret')}}}\n", tls=None,
                     headers=basic("ada", "secret"))
-    web(moment)
+    in_place = tmp_path / "web.yml"
+    in_place.write_text(moment)
     assert status(running) == 401, "never open to all"
     assert f"\n{METRIC} 0\n" in running.metrics()
-    web(f"basic_auth_users: {{bob: {bcrypt('hunter2')}}}\n")
+    in_place.write_text(f"basic_auth_users: {{bob: {bcrypt('hunter2')}}}\n")
     assert status(running, headers=basic("bob", "hunter2")) == 200
-    web("{}\n")
+    in_place.write_text("{}\n")
     assert status(running) == 200, "open to all, as was asked for"
 
 
