@@ -5,9 +5,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <set>
@@ -54,8 +56,16 @@ std::string Ask(const HttpServer& server, std::string_view request) {
   to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.find(':') + 1))));
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  fuzz::Require(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0,
-                "the server accepts", address);
+  // Thousands of connections a second can leave no local port until an earlier one is forgotten.
+  int refused = 0;
+  while (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 && refused == 0) {
+    if (errno == EADDRNOTAVAIL) {
+      usleep(10'000);
+    } else {
+      refused = errno;
+    }
+  }
+  fuzz::Require(refused == 0, "the server accepts", address + ": " + std::strerror(refused));
   // What the server does not want to read any more cannot be sent.
   for (ssize_t sent = 1; sent > 0 && !request.empty();) {
     sent = send(fd, request.data(), request.size(), MSG_NOSIGNAL);
