@@ -56,25 +56,18 @@ std::string Ask(const HttpServer& server, std::string_view request) {
   to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.find(':') + 1))));
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  // Thousands of connections a second can leave no local port until an earlier one is forgotten.
-  int refused = 0;
-  while (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 && refused == 0) {
-    if (errno == EADDRNOTAVAIL) {
-      usleep(10'000);
-    } else {
-      refused = errno;
-    }
-  }
-  fuzz::Require(refused == 0, "the server accepts", address + ": " + std::strerror(refused));
+  // libFuzzer's timer interrupts what waits.
+  const int failed = TEMP_FAILURE_RETRY(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+  fuzz::Require(failed == 0, "the server accepts", address + ": " + std::strerror(errno));
   // What the server does not want to read any more cannot be sent.
   for (ssize_t sent = 1; sent > 0 && !request.empty();) {
-    sent = send(fd, request.data(), request.size(), MSG_NOSIGNAL);
+    sent = TEMP_FAILURE_RETRY(send(fd, request.data(), request.size(), MSG_NOSIGNAL));
     request.remove_prefix(sent > 0 ? static_cast<std::size_t>(sent) : 0);
   }
   shutdown(fd, SHUT_WR);
   std::string answers;
   char buffer[4096];
-  for (ssize_t count = 0; (count = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+  for (ssize_t count = 0; (count = TEMP_FAILURE_RETRY(recv(fd, buffer, sizeof buffer, 0))) > 0;) {
     answers.append(buffer, static_cast<std::size_t>(count));
   }
   close(fd);
