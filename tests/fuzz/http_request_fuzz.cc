@@ -57,7 +57,8 @@ std::string Ask(const HttpServer& server, std::string_view request) {
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   // libFuzzer's timer interrupts what waits.
-  const int failed = TEMP_FAILURE_RETRY(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+  const long failed =
+      TEMP_FAILURE_RETRY(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to));
   fuzz::Require(failed == 0, "the server accepts", address + ": " + std::strerror(errno));
   // What the server does not want to read any more cannot be sent.
   for (ssize_t sent = 1; sent > 0 && !request.empty();) {
