@@ -21,7 +21,8 @@ class WebConfigFile {
   static dt::Result<std::shared_ptr<WebConfigFile>> Load(const std::string& file);
 
   // What the file asks for now. Looks at the files (stat(2): nothing is read that has not
-  // changed); of a file that is wrong `log` is told once, and what held before still holds.
+  // changed); of a file that is wrong, or empty by now, `log` is told once, and what held before
+  // still holds.
   std::shared_ptr<const WebSecurity> Current(const Log& log);
 
   bool last_reload_successful() const { return last_reload_successful_; }
