@@ -292,7 +292,7 @@ class HttpsClient::Impl {
     std::string token = Trimmed(Read(access_.token, kToken));
     if (std::ranges::any_of(token, [](unsigned char c) { return c <= ' ' || c >= 0x7f; })) {
       throw Failure{ApplyFailure::kCredentials,
-                    access_.token.file + ": more than one word; expected " + kToken};
+                    access_.token.file + ": not one word of ASCII; expected " + kToken};
     }
     if (!token.empty()) message.set(http::field::authorization, "Bearer " + token);
     token_ = std::move(token);

@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -79,10 +78,14 @@ class HttpServerTest : public testing::Test {
     return fd;
   }
 
-  // What the server sends for `request` before it closes the connection.
-  std::string Ask(const std::string& request) const {
+  // A connection on which `request` has been sent.
+  int Send(const std::string& request) const {
     const int fd = Connect();
     EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+    return fd;
+  }
+  // What the server sends before it closes the connection.
+  static std::string Rest(int fd) {
     std::string answer;
     char buffer[4096];
     for (ssize_t n = 0; (n = read(fd, buffer, sizeof buffer)) > 0;) {
@@ -91,9 +94,18 @@ class HttpServerTest : public testing::Test {
     close(fd);
     return answer;
   }
+  std::string Ask(const std::string& request) const { return Rest(Send(request)); }
   // On a connection of its own.
   std::string Get(const std::string& headers) const {
     return Ask("GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + headers + "\r\n");
+  }
+
+  // A connection that waits for the reply that the test gives.
+  int AskForLater() const {
+    const int fd = Send("POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    for (int i = 0; i < 500 && !later_->asked; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_TRUE(later_->asked);
+    return fd;
   }
 
   const std::shared_ptr<Later> later_ = std::make_shared<Later>();
@@ -213,20 +225,12 @@ TEST_F(HttpServerTest, AnActionIsForPostAndPutAndMayAnswerFromAnotherThread) {
 }
 
 TEST_F(HttpServerTest, WhoWaitsForAnAnswerKeepsItsPlaceWhenOthersCrowdIn) {
-  const std::string request =
-      "POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-  const int waiting = Connect();
-  ASSERT_EQ(write(waiting, request.data(), request.size()), static_cast<ssize_t>(request.size()));
-  for (int i = 0; i < 500 && !later_->asked; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  ASSERT_TRUE(later_->asked);
+  const int waiting = AskForLater();
   std::vector<int> crowd;
   for (std::size_t i = 0; i < kMaxConnections + 20; ++i) crowd.push_back(Connect());
   EXPECT_THAT(Get(""), EndsWith("fixed live"));  // so the crowd has been accepted
   later_->reply({200, "at last\n"});
-  std::string answer(4096, '\0');
-  answer.resize(static_cast<std::size_t>(std::max<ssize_t>(0, read(waiting, answer.data(), answer.size()))));
-  EXPECT_THAT(answer, EndsWith("at last\n"));
-  close(waiting);
+  EXPECT_THAT(Rest(waiting), EndsWith("at last\n"));
   for (const int fd : crowd) close(fd);
 }
 
@@ -305,6 +309,21 @@ TEST_F(HttpServerTest, StopDoesNotWaitForSilentPeers) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
   for (const int fd : silent) close(fd);
   server_.reset();
+}
+
+TEST_F(HttpServerTest, StopLetsAnAnswerThatHasBegunEnd) {
+  const std::string long_text(16 << 20, 'x');  // more than the kernel holds for a peer that does not read
+  server_->Publish(OnePage(long_text));
+  const int idle = Connect();
+  const int slow = Send("GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  char first;
+  ASSERT_EQ(recv(slow, &first, 1, MSG_PEEK), 1);
+  const auto begin = std::chrono::steady_clock::now();
+  std::thread stopping([this] { server_->Stop(std::chrono::minutes(1)); });
+  EXPECT_EQ(Rest(idle), "");  // closed, so the server is stopping
+  EXPECT_TRUE(Rest(slow).ends_with("\r\n\r\n" + long_text + "live"));
+  stopping.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
 }
 
 TEST(HttpServer, ABusyPortIsAnErrorThatNamesIt) {

@@ -154,6 +154,12 @@ TEST(ParseNode, TakesNothingTooDeep) {  // which would take many times its bytes
   EXPECT_EQ(ParseNode(Repeated("[", 100'000)), std::nullopt);
 }
 
+TEST(ParseNode, TakesNoMoreValuesThanANodeHas) {  // each of which takes many times its bytes
+  const auto node_with = [](std::size_t count) { return NodeWith("\"annotations\":[" + Repeated("0,", count) + "0]"); };
+  EXPECT_NE(ParseNode(node_with(90'000)), std::nullopt);
+  EXPECT_EQ(ParseNode(node_with(100'000)), std::nullopt);
+}
+
 TEST(ParseNode, TakesNoInvalidUtf8) {
   EXPECT_EQ(ParseNode(NodeWith("\"labels\":{\"a/b\":\"\xff\"}")), std::nullopt);
   EXPECT_EQ(ParseNode(NodeWith("\"labels\":{\"a/\xc3\":\"1\"}")), std::nullopt);
