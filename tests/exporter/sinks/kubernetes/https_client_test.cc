@@ -23,10 +23,14 @@ struct NameServer {
   bool silent = false;
   int questions = 0;
 
-  void Hush(bool hushed) {
+  void Hush() {
     const std::lock_guard lock(mutex);
-    silent = hushed;
+    silent = true;
     questions = 0;
+  }
+  void Answer() {
+    const std::lock_guard lock(mutex);
+    silent = false;
     changed.notify_all();
   }
   int Questions() {
@@ -64,11 +68,11 @@ class HttpsClientTest : public testing::Test {
     access_.port = "1";  // where nobody listens
     access_.insecure_skip_tls_verify = true;
   }
-  ~HttpsClientTest() override { name_server.Hush(false); }
+  ~HttpsClientTest() override { name_server.Answer(); }
 
-  HttpResponse Send(std::chrono::milliseconds patience = std::chrono::minutes(1)) {
+  HttpResponse Send() {
     HttpsClient client(access_, "test");
-    return client.Send(kRequest, patience);
+    return client.Send(kRequest, std::chrono::minutes(1));
   }
   // A file of that content.
   Credential File(const std::string& content) {
@@ -82,20 +86,20 @@ class HttpsClientTest : public testing::Test {
 };
 
 TEST_F(HttpsClientTest, ANameThatIsNotFoundInTimeIsAskedForOnce) {
-  name_server.Hush(true);
+  name_server.Hush();
   HttpsClient client(access_, "test");
   for (int i = 0; i < 2; ++i) {
     const HttpResponse response = client.Send(kRequest, std::chrono::milliseconds(100));
     EXPECT_EQ(response.failure, ApplyFailure::kDns);
     EXPECT_EQ(response.error, "resolving: no answer in time");
   }
-  EXPECT_EQ(name_server.Questions(), 1);  // each question holds a thread
-  name_server.Hush(false);
+  name_server.Answer();
   EXPECT_THAT(client.Send(kRequest, std::chrono::minutes(1)).error, StartsWith("connecting: "));
+  EXPECT_EQ(name_server.Questions(), 1);  // each holds a thread
 }
 
 TEST_F(HttpsClientTest, CancelEndsAQuestionForAName) {
-  name_server.Hush(true);
+  name_server.Hush();
   HttpsClient client(access_, "test");
   std::thread cancelling([&] {
     while (name_server.Questions() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
